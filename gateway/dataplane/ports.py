@@ -1,0 +1,108 @@
+"""What the data plane needs of the world, as narrow protocols. `gateway/app.py` wires the real parts to them; nothing here
+knows SQL, Redis, ASGI or an HTTP library.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+from gateway.domain.admission import Ask, Decision
+from gateway.domain.grants import Model, Principal
+from gateway.domain.ledger import Entry
+from gateway.domain.upstreams import Deployment, Headers
+
+
+class Exchange(Protocol):
+    """One request and its reply, as a client sees them. Errors: `ClientGone` from every method once the client has left."""
+
+    method: str
+    path: str
+    headers: Headers
+
+    async def body(self, limit: int) -> bytes:
+        """The whole body. Raises BodyTooLarge over `limit` bytes, BodyTimeout past the deadline."""
+
+    async def start(self, status: int, headers: Headers) -> None: ...
+
+    async def write(self, chunk: bytes) -> None:
+        """Send a part of the body; returns when the client can take more (back-pressure)."""
+
+    async def end(self) -> None: ...
+
+    def abort(self) -> None:
+        """Break the connection, so that a reply cut short cannot look complete."""
+
+
+class ClientGone(Exception):  # noqa: N818 — an event, not a fault
+    """The client has closed its connection."""
+
+
+class KeyStore(Protocol):
+    """Where principals are read."""
+
+    async def principals(self, digests: Sequence[bytes]) -> dict[bytes, Principal]:
+        """The principals of those digests that exist, each read in one statement with its account's epoch.
+
+        Raises `domain.faults.KeyStoreUnavailable`.
+        """
+
+
+class Catalogue(Protocol):
+    """The models there are, and who serves them."""
+
+    async def at_least(self, version: int) -> None:
+        """Return once the catalogue's stored part is at least as new as `version`."""
+
+    def model(self, name: str) -> Model | None: ...
+
+    async def discover(self, name: str) -> Model | None:
+        """Ask the upstreams that list their own models once more, for a name that is not known yet."""
+
+    def models(self) -> list[tuple[Model, str]]:
+        """All models, by name, each with who serves it (`owned_by`)."""
+
+
+class Admissions(Protocol):
+    """The store of limits and epochs."""
+
+    async def admit(self, ask: Ask) -> Decision:
+        """One atomic decision: epoch, then all claims or none. Reserves under `ask.call_id` if there are claims."""
+
+    def settle(self, account_id: str, call_id: str, tokens: int) -> None:
+        """Correct a reservation to the tokens really used; the second time for one call it does nothing."""
+
+    def touched(self, account_id: str, epoch: int) -> bool:
+        """Whether the account's policy changed since `epoch`: asked for streams under way."""
+
+    def renew(self, calls: Sequence[tuple[str, str]]) -> None:
+        """Push back the lease ends of open calls, given as (account ID, call ID)."""
+
+
+class Reply(Protocol):
+    """An upstream's reply, its head read. Whoever gets one closes it, whatever happens; closing twice is harmless."""
+
+    status: int
+    headers: Headers
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it comes. Raises UpstreamFault when it breaks off, UpstreamTimedOut when it stalls."""
+
+    async def close(self) -> None:
+        """Give the connection back, or drop it if the body was not read to its end."""
+
+
+class Upstreams(Protocol):
+    """The way to the model servers."""
+
+    def choose(self, model: str, tried: Sequence[Deployment]) -> Deployment | None:
+        """A healthy deployment of the model that was not tried yet, by weight; None if there is none."""
+
+    async def send(self, deployment: Deployment, path: str, headers: Headers, body: bytes) -> Reply:
+        """POST to the deployment with its own credential. `path` is relative to the base URL. Raises `domain.faults.UpstreamFault`."""
+
+    def report(self, deployment: Deployment, *, healthy: bool) -> None:
+        """What a call met there: repeated failures eject a deployment for a while."""
+
+
+class Ledger(Protocol):
+    def append(self, entry: Entry) -> None:
+        """Take an entry; it is stored soon, once by call ID. Never blocks, never raises."""

@@ -1,0 +1,61 @@
+"""The words in which the data plane asks for admission and a store of limits answers."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gateway.domain.buckets import Claim
+
+
+class Answer(StrEnum):
+    ADMITTED = "admitted"
+    REFUSED = "refused"
+    STALE = "stale"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One call's question: does its principal's epoch still hold, and have all buckets room for it?
+
+    Without claims it is an empty admission: nothing is reserved, only the epoch is compared.
+    """
+
+    call_id: str
+    account_id: str
+    epoch: int
+    claims: tuple[Claim, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """A bucket as the decision left it: whole units that remain (never below 0), microseconds until it is full."""
+
+    claim: Claim
+    remaining: int
+    reset_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Being refused is an answer, not an error. `refused` is the claim with the longest wait; `wait_us` is that wait."""
+
+    answer: Answer
+    gauges: tuple[Gauge, ...] = ()
+    refused: Claim | None = None
+    wait_us: int = 0
+    decided_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Conservation:
+    """Tokens over all buckets of an account, in whole units since the start; `imbalance` is always 0."""
+
+    reserved: int = 0
+    overdrawn: int = 0
+    settled: int = 0
+    given_back: int = 0
+    live: int = 0
+    expired: int = 0
+
+    @property
+    def imbalance(self) -> int:
+        return self.reserved + self.overdrawn - self.settled - self.given_back - self.live - self.expired

@@ -1,0 +1,124 @@
+"""Token buckets, in integers: the reference that every store of buckets has to agree with, to the unit.
+
+A level is counted in millionths of a request or a token ("micro"), time in microseconds, limits in whole units a minute. With
+limits up to `grants.MAX_LIMIT` no product here leaves 2^53, so that Lua's doubles compute the same. A refused call changes
+nothing, but that a clock which stepped back is rebased. A level may go below zero (debt); it is never above its capacity.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+MICRO = 1_000_000
+_MINUTE = 60  # seconds; a rate of 1 a minute refills 1/60 micro a microsecond
+
+
+class Kind(IntEnum):
+    """What a bucket counts; the order breaks ties between equal waits."""
+
+    REQUESTS = 0
+    TOKENS = 1
+
+
+class Level(IntEnum):
+    """Whose bucket it is; the order breaks ties between equal waits."""
+
+    WORKSPACE = 0
+    ACCOUNT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a call asks of one bucket.
+
+    `owner` is the ID of the account or workspace, `limit` the refill in units a minute, `capacity` what the bucket holds when
+    full and `amount` what is to be taken, both in whole units, with 1 ≤ amount ≤ capacity.
+    """
+
+    level: Level
+    kind: Kind
+    owner: str
+    model: str
+    limit: int
+    capacity: int
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A stored level (micro) as of the time `at` (microseconds)."""
+
+    micro: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer to several claims. `buckets` are the states to store, in the claims' order. For a refusal, `refused` is the
+    index of the claim with the longest wait and `wait_us` that wait, after which a call that is alone passes."""
+
+    admitted: bool
+    buckets: tuple[Bucket, ...]
+    refused: int | None = None
+    wait_us: int = 0
+
+
+def refilled(bucket: Bucket | None, claim: Claim, now: int) -> Bucket:
+    """The bucket at `now`: full if it is new; a clock that stepped back counts as standing still, and rebases.
+
+    What is left below one micro stays in `at` as whole microseconds, so that asking often loses nothing.
+    """
+    full = claim.capacity * MICRO
+    if bucket is None:
+        return Bucket(full, now)
+    if bucket.micro >= full or now <= bucket.at:
+        return Bucket(min(bucket.micro, full), now)
+    elapsed = min(now - bucket.at, _refill_us(full - bucket.micro, claim.limit))
+    gained, rest = divmod(elapsed * claim.limit, _MINUTE)
+    micro = bucket.micro + gained
+    if micro >= full:
+        return Bucket(full, now)
+    return Bucket(micro, now - rest // claim.limit)
+
+
+def _refill_us(micro: int, limit: int) -> int:
+    """How many microseconds refill `micro`, rounded up."""
+    return max(0, -(-micro * _MINUTE // limit))
+
+
+def wait_us(bucket: Bucket, claim: Claim, now: int) -> int:
+    """How long after `now` the claim can be met; 0 if it can be met now."""
+    missing = claim.amount * MICRO - bucket.micro
+    return max(0, _refill_us(missing, claim.limit) - (now - bucket.at)) if missing > 0 else 0
+
+
+def reset_us(bucket: Bucket, claim: Claim, now: int) -> int:
+    """How long after `now` the bucket is full, counting its debt."""
+    return max(0, _refill_us(claim.capacity * MICRO - bucket.micro, claim.limit) - (now - bucket.at))
+
+
+def decide(claims: Sequence[Claim], buckets: Sequence[Bucket | None], now: int) -> Verdict:
+    """All or nothing: take every claim's amount from its bucket, or change none."""
+    current = [refilled(bucket, claim, now) for bucket, claim in zip(buckets, claims, strict=True)]
+    waits = [wait_us(bucket, claim, now) for bucket, claim in zip(current, claims, strict=True)]
+    longest = max(waits, default=0)
+    if longest == 0:
+        taken = (
+            Bucket(bucket.micro - claim.amount * MICRO, bucket.at)
+            for bucket, claim in zip(current, claims, strict=True)
+        )
+        return Verdict(admitted=True, buckets=tuple(taken))
+    refused = min(
+        (index for index, wait in enumerate(waits) if wait == longest),
+        key=lambda index: (claims[index].kind, claims[index].level),
+    )
+    kept = (old if old is not None and old.at <= now else new for old, new in zip(buckets, current, strict=True))
+    return Verdict(admitted=False, buckets=tuple(kept), refused=refused, wait_us=longest)
+
+
+def settled(bucket: Bucket | None, claim: Claim, actual: int, now: int) -> Bucket:
+    """The bucket once the true amount of an admitted claim is known, in whole units: the difference is given back, at most up
+    to the capacity, or taken, into debt if need be. `claim.limit` and `.capacity` are those of the admission."""
+    current = refilled(bucket, claim, now)
+    micro = current.micro + (claim.amount - actual) * MICRO
+    return Bucket(min(micro, claim.capacity * MICRO), current.at)

@@ -1,0 +1,17 @@
+"""What the floors above the rules raise to each other when a part of the world fails; never shown to a client as it is."""
+
+
+class KeyStoreUnavailable(Exception):  # noqa: N818 — names the part that is away
+    """The key store cannot be asked; what is not cached is unknown, which is not the same as wrong."""
+
+
+class UpstreamFault(Exception):
+    """An upstream call that gave no usable reply. `reached` says whether the request may have been acted on."""
+
+    def __init__(self, detail: str, *, reached: bool) -> None:
+        super().__init__(detail)
+        self.reached = reached
+
+
+class UpstreamTimedOut(UpstreamFault):
+    """Connecting, the first byte or the next byte took too long."""
