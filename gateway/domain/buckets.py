@@ -103,10 +103,7 @@ def decide(claims: Sequence[Claim], buckets: Sequence[Bucket | None], now: int) 
     waits = [wait_us(bucket, claim, now) for bucket, claim in zip(current, claims, strict=True)]
     longest = max(waits, default=0)
     if longest == 0:
-        taken = (
-            Bucket(bucket.micro - claim.amount * MICRO, bucket.at)
-            for bucket, claim in zip(current, claims, strict=True)
-        )
+        taken = (Bucket(bucket.micro - claim.amount * MICRO, bucket.at) for bucket, claim in zip(current, claims, strict=True))
         return Verdict(admitted=True, buckets=tuple(taken))
     refused = min(
         (index for index, wait in enumerate(waits) if wait == longest),

@@ -106,9 +106,7 @@ class MethodNotAllowed(Refusal):
     text = "Method not allowed."
 
     def __init__(self, method: str, allowed: str) -> None:
-        super().__init__(
-            message=f"Not allowed to {method} on this URL; use {allowed}.", headers=((b"allow", allowed.encode()),)
-        )
+        super().__init__(message=f"Not allowed to {method} on this URL; use {allowed}.", headers=((b"allow", allowed.encode()),))
 
 
 class InvalidBody(Refusal):

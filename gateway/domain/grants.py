@@ -93,9 +93,7 @@ def check_grant(limits: Limits, account: Limits, *, is_default: bool) -> list[Li
     """What is wrong with a workspace's limits for a model whose account-level limits are `account`."""
     if is_default:
         return [
-            LimitProblem(
-                "workspace", "The default workspace reaches every model at the account's limits and cannot be limited."
-            )
+            LimitProblem("workspace", "The default workspace reaches every model at the account's limits and cannot be limited.")
         ]
     problems = check_limits(limits)
     for name, value, highest in (("rpm", limits.rpm, account.rpm), ("tpm", limits.tpm, account.tpm)):
