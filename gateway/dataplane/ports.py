@@ -12,14 +12,19 @@ from gateway.domain.upstreams import Deployment, Headers
 
 
 class Exchange(Protocol):
-    """One request and its reply, as a client sees them. Errors: `ClientGone` from every method once the client has left."""
+    """One request and its reply, as a client sees them.
+
+    `path` is as the client sent it, without the query. `gone` says that the client has left; from then on every method raises
+    ClientGone, and the task that serves the exchange is cancelled.
+    """
 
     method: str
     path: str
     headers: Headers
+    gone: bool
 
-    async def body(self, limit: int) -> bytes:
-        """The whole body. Raises BodyTooLarge over `limit` bytes, BodyTimeout past the deadline."""
+    async def body(self, hold: "Holding") -> bytes:
+        """The whole body. Raises BodyTimeout past the deadline, and what `hold` raises."""
 
     async def start(self, status: int, headers: Headers) -> None: ...
 
@@ -30,6 +35,16 @@ class Exchange(Protocol):
 
     def abort(self) -> None:
         """Break the connection, so that a reply cut short cannot look complete."""
+
+
+class Holding(Protocol):
+    """Who is asked before bytes of a body are kept."""
+
+    def check(self, size: int) -> None:
+        """Whether a body of `size` bytes may be kept. Raises BodyTooLarge, ServiceUnavailable."""
+
+    def add(self, size: int) -> None:
+        """Keep `size` more bytes. Raises as `check`."""
 
 
 class ClientGone(Exception):  # noqa: N818 — an event, not a fault
@@ -97,7 +112,7 @@ class Upstreams(Protocol):
         """A healthy deployment of the model that was not tried yet, by weight; None if there is none."""
 
     async def send(self, deployment: Deployment, path: str, headers: Headers, body: bytes) -> Reply:
-        """POST to the deployment with its own credential. `path` is relative to the base URL. Raises `domain.faults.UpstreamFault`."""
+        """POST to the deployment with its own credential; `path` is relative to the base URL. Raises `faults.UpstreamFault`."""
 
     def report(self, deployment: Deployment, *, healthy: bool) -> None:
         """What a call met there: repeated failures eject a deployment for a while."""

@@ -1,8 +1,11 @@
 """Token buckets, in integers: the reference that every store of buckets has to agree with, to the unit.
 
-A level is counted in millionths of a request or a token ("micro"), time in microseconds, limits in whole units a minute. With
-limits up to `grants.MAX_LIMIT` no product here leaves 2^53, so that Lua's doubles compute the same. A refused call changes
-nothing, but that a clock which stepped back is rebased. A level may go below zero (debt); it is never above its capacity.
+A level is counted in millionths of a request or a token ("micro"), time in microseconds, limits in whole units a minute. A
+refused call changes nothing, but that a clock which stepped back is rebased. A level may go below zero (debt); it is never
+above its capacity.
+
+Divisions come before multiplications, so that Lua's doubles compute the same: with limits and capacities up to
+`grants.MAX_LIMIT` and debts up to eighty times that, no number reaches 2^53 as long as the wait itself (285 years) does not.
 """
 
 from collections.abc import Sequence
@@ -74,16 +77,18 @@ def refilled(bucket: Bucket | None, claim: Claim, now: int) -> Bucket:
     if bucket.micro >= full or now <= bucket.at:
         return Bucket(min(bucket.micro, full), now)
     elapsed = min(now - bucket.at, _refill_us(full - bucket.micro, claim.limit))
-    gained, rest = divmod(elapsed * claim.limit, _MINUTE)
-    micro = bucket.micro + gained
+    whole, part = divmod(elapsed, _MINUTE)
+    gained, rest = divmod(part * claim.limit, _MINUTE)
+    micro = bucket.micro + whole * claim.limit + gained
     if micro >= full:
         return Bucket(full, now)
     return Bucket(micro, now - rest // claim.limit)
 
 
 def _refill_us(micro: int, limit: int) -> int:
-    """How many microseconds refill `micro`, rounded up."""
-    return max(0, -(-micro * _MINUTE // limit))
+    """How many microseconds refill `micro`, rounded up; divided before it is multiplied, so that a deep debt stays exact."""
+    whole, rest = divmod(max(0, micro), limit)
+    return whole * _MINUTE + -(-rest * _MINUTE // limit)
 
 
 def wait_us(bucket: Bucket, claim: Claim, now: int) -> int:
@@ -100,7 +105,9 @@ def reset_us(bucket: Bucket, claim: Claim, now: int) -> int:
 def decide(claims: Sequence[Claim], buckets: Sequence[Bucket | None], now: int) -> Verdict:
     """All or nothing: take every claim's amount from its bucket, or change none."""
     current = [refilled(bucket, claim, now) for bucket, claim in zip(buckets, claims, strict=True)]
-    waits = [wait_us(bucket, claim, now) for bucket, claim in zip(current, claims, strict=True)]
+    # Waits are reckoned from what stays stored: `current` has lost up to one micro, which can be a microsecond at low limits.
+    kept = [old if old is not None and old.at <= now else new for old, new in zip(buckets, current, strict=True)]
+    waits = [wait_us(bucket, claim, now) for bucket, claim in zip(kept, claims, strict=True)]
     longest = max(waits, default=0)
     if longest == 0:
         taken = (Bucket(bucket.micro - claim.amount * MICRO, bucket.at) for bucket, claim in zip(current, claims, strict=True))
@@ -109,7 +116,6 @@ def decide(claims: Sequence[Claim], buckets: Sequence[Bucket | None], now: int) 
         (index for index, wait in enumerate(waits) if wait == longest),
         key=lambda index: (claims[index].kind, claims[index].level),
     )
-    kept = (old if old is not None and old.at <= now else new for old, new in zip(buckets, current, strict=True))
     return Verdict(admitted=False, buckets=tuple(kept), refused=refused, wait_us=longest)
 
 

@@ -77,7 +77,7 @@ def mask(text: str) -> str:
 
 def digest(text: str, pepper: bytes) -> bytes:
     """HMAC-SHA-256 of the key under the server-side pepper: what the store is asked for."""
-    return hmac.digest(pepper, text.encode("utf-8", "surrogateescape"), "sha256")
+    return hmac.digest(pepper, text.encode("utf-8", "surrogatepass"), "sha256")
 
 
 def pepper_fingerprint(pepper: bytes) -> str:

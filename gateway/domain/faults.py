@@ -5,7 +5,7 @@ class KeyStoreUnavailable(Exception):  # noqa: N818 — names the part that is a
     """The key store cannot be asked; what is not cached is unknown, which is not the same as wrong."""
 
 
-class UpstreamFault(Exception):
+class UpstreamFault(Exception):  # noqa: N818 — it names what failed, as the other faults do
     """An upstream call that gave no usable reply. `reached` says whether the request may have been acted on."""
 
     def __init__(self, detail: str, *, reached: bool) -> None:

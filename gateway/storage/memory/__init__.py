@@ -1,0 +1,1 @@
+"""Limits and epochs in this process: the embedded profile's stores."""

@@ -1,0 +1,113 @@
+"""How the admin API says no: problem documents (RFC 9457) that also carry the `error` object of OpenAI's shape, so that every
+refusal of the gateway reads alike. What was sent is never echoed: it may hold a secret.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+from starlette.responses import JSONResponse
+
+MEDIA_TYPE = "application/problem+json"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """What is wrong with one field or parameter, and what to do about it."""
+
+    param: str
+    message: str
+
+
+class Problem(Exception):  # noqa: N818 — a refusal is an answer, not a fault of ours
+    """A request that is answered with an error. `detail` is public and says what to do."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    text: ClassVar[str] = "An internal error has occurred; try again later and quote the request ID if it stays."
+
+    def __init__(
+        self, detail: str = "", *, errors: Sequence[FieldError] = (), headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(detail or self.text)
+        self.detail = detail or self.text
+        self.errors = tuple(errors)
+        self.headers = dict(headers or {})
+
+
+class BadRequest(Problem):
+    status, code = 400, "invalid_parameter_error"
+    text = "The request has values that cannot be taken as they are; see errors."
+
+    @classmethod
+    def field(cls, param: str, message: str) -> "BadRequest":
+        return cls(message, errors=[FieldError(param, message)])
+
+
+class Unauthorized(Problem):
+    status, code = 401, "invalid_admin_token"
+    text = "Send the admin token (GATEWAY_ADMIN_TOKEN) in an Authorization header: Authorization: Bearer YOUR_ADMIN_TOKEN."
+
+
+class NotFound(Problem):
+    status, code = 404, "not_found"
+    text = "There is nothing under this address."
+
+
+class MethodNotAllowed(Problem):
+    status, code = 405, "method_not_allowed"
+    text = "This address does not take this method."
+
+
+class Conflict(Problem):
+    status, code = 409, "conflict"
+    text = "The request does not fit the present state."
+
+
+class LimitReached(Conflict):
+    code = "limit_reached"
+
+
+class TooLarge(Problem):
+    status, code = 413, "request_too_large"
+    text = "The request body is over 1 MiB; send a smaller one."
+
+
+class Unavailable(Problem):
+    status, code = 503, "ServiceUnavailable"
+    text = "The database cannot be reached, so nothing can be read or changed; try again in a few seconds."
+
+
+class SavedNotInForce(Unavailable):
+    """The change is committed, and its epoch could not be raised (admission.md, epochs, rule 1)."""
+
+    code = "not_yet_in_force"
+    text = "Saved; not yet in force everywhere; repeating is safe."
+
+
+def document(problem: Problem, request_id: str) -> dict[str, Any]:
+    """The problem document. `type` is `about:blank`, so `title` is the status's own phrase (RFC 9457, section 4.2.1);
+    `error.code` tells cases of one status apart.
+    """
+    return {
+        "type": "about:blank",
+        "title": HTTPStatus(problem.status).phrase,
+        "status": problem.status,
+        "detail": problem.detail,
+        "errors": [asdict(error) for error in problem.errors],
+        "request_id": request_id,
+        "error": {
+            "message": problem.detail,
+            "type": "server_error" if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error",
+            "param": problem.errors[0].param if problem.errors else None,
+            "code": problem.code,
+        },
+    }
+
+
+def answer(problem: Problem, request_id: str) -> JSONResponse:
+    headers = problem.headers
+    if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers = {"retry-after": "1", **headers}
+    return JSONResponse(document(problem, request_id), status_code=problem.status, headers=headers, media_type=MEDIA_TYPE)

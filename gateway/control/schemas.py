@@ -1,0 +1,250 @@
+"""The bodies of the admin API, as OpenAPI shows them. A field that is not here is refused, never ignored."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from fastapi import Path, Query
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic_core import PydanticCustomError
+
+from gateway.control.paging import DEFAULT_LIMIT, MAX_LIMIT
+
+Item = TypeVar("Item")
+
+_CONTROL = r"^[^\p{Cc}]*$"
+
+
+def when(unix_ms: int) -> str:
+    """A time as RFC 3339 in UTC, to the millisecond."""
+    return datetime.fromtimestamp(unix_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _trimmed(text: str) -> str:
+    trimmed = text.strip()
+    if not trimmed:
+        raise PydanticCustomError("blank", "must not be blank")
+    return trimmed
+
+
+Id = Annotated[str, Path(max_length=64, pattern=r"^[!-~]+$")]
+ModelPath = Annotated[str, Path(max_length=255, pattern=r"^[^\s\p{Cc}]+$", description="The model's public name; may contain `/`.")]
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="At most this many rows.")]
+Cursor = Annotated[str | None, Query(max_length=2000, description="`next_cursor` of the page before.")]
+Filter = Annotated[str | None, Query(max_length=300, pattern=_CONTROL)]
+PAGE = DEFAULT_LIMIT
+
+AccountName = Annotated[StrictStr, Field(min_length=1, max_length=120, pattern=_CONTROL), AfterValidator(_trimmed)]
+WorkspaceName = Annotated[StrictStr, Field(min_length=1, max_length=30, pattern=_CONTROL), AfterValidator(_trimmed)]
+Description = Annotated[StrictStr, Field(max_length=200, pattern=_CONTROL)]
+ModelName = Annotated[StrictStr, Field(min_length=1, max_length=255, pattern=r"^[^\s\p{Cc}]+$")]
+PerMinute = Annotated[StrictInt | None, Field(description="Units a minute; null sets no limit at this level.")]
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Listing(BaseModel, Generic[Item]):
+    data: list[Item]
+    next_cursor: str | None = None
+
+
+class AccountIn(Body):
+    name: AccountName
+
+
+class Account(BaseModel):
+    id: str
+    name: str
+    is_default: bool
+    created_at: str
+
+
+class NewAccount(Account):
+    default_workspace_id: str
+
+
+class WorkspaceIn(Body):
+    name: WorkspaceName
+    account_id: Annotated[StrictStr | None, Field(max_length=64, pattern=r"^[!-~]+$", description="Left out: the default account.")] = (
+        None
+    )
+
+
+class WorkspacePatch(Body):
+    name: WorkspaceName
+
+
+class Workspace(BaseModel):
+    id: str
+    account_id: str
+    name: str
+    is_default: bool
+    created_at: str
+    key_count: int
+
+
+class LimitsIn(Body):
+    rpm: PerMinute = None
+    tpm: PerMinute = None
+
+
+class Grant(BaseModel):
+    workspace_id: str
+    model: str
+    rpm: int | None
+    tpm: int | None
+    created_at: str
+    updated_at: str
+
+
+class SetGrant(Grant):
+    warnings: list[str]
+
+
+class KeyIn(Body):
+    description: Description = ""
+    models: Annotated[
+        list[ModelName] | None, Field(min_length=1, max_length=1000, description="Narrows the key to these models; null: no narrowing.")
+    ] = None
+
+
+class KeyPatch(BaseModel):
+    # Other fields are let through here, so that the route can say why they are refused.
+    model_config = ConfigDict(extra="allow", json_schema_extra={"additionalProperties": False})
+    description: Description
+
+
+class Key(BaseModel):
+    id: str
+    workspace_id: str
+    account_id: str
+    masked: str
+    kind: str
+    status: str
+    description: str
+    models: list[str] | None
+    created_at: str
+    last_used_at: str | None
+
+
+class NewKey(Key):
+    key: Annotated[str, Field(description="The key itself: this reply is the only one that ever holds it.")]
+
+
+class AccountLimits(BaseModel):
+    model: str
+    rpm: int | None
+    tpm: int | None
+    source: Annotated[
+        Literal["account", "model", "default"] | None, Field(description="The level that sets the limits; null: nothing does.")
+    ]
+
+
+class SetAccountLimits(AccountLimits):
+    warnings: list[str]
+
+
+class ModelIn(Body):
+    rpm: PerMinute = None
+    tpm: PerMinute = None
+    type: Literal["chat", "completion", "embedding"] | None = None
+    vendor: Annotated[StrictStr | None, Field(max_length=120, pattern=_CONTROL)] = None
+
+
+class Model(BaseModel):
+    name: str
+    type: str | None
+    vendor: str | None
+    rpm: int | None
+    tpm: int | None
+    source: Annotated[Literal["database", "upstream"], Field(description="`upstream`: known only because an upstream serves it.")]
+    owned_by: Annotated[str | None, Field(description="Who serves it; null: nobody at present.")]
+    created_at: str | None
+    updated_at: str | None
+
+
+UpstreamModels = Annotated[
+    list[StrictStr] | dict[StrictStr, StrictStr] | StrictStr,
+    Field(
+        description="Public names; `public=own` or `{public: own}` where the upstream uses another name itself; `*`: what it lists.",
+        examples=[["a", "b=name-over-there"], {"a": "name-over-there"}, "*"],
+    ),
+]
+UpstreamName = Annotated[StrictStr, Field(min_length=1, max_length=120, pattern=_CONTROL), AfterValidator(_trimmed)]
+Secret = Annotated[StrictStr, Field(min_length=1, max_length=4000, pattern=r"^[!-~]+$", description="Write-only.")]
+BaseUrl = Annotated[StrictStr, Field(min_length=1, max_length=2000)]
+Weight = Annotated[StrictInt, Field(ge=1, le=1000)]
+
+
+class UpstreamIn(Body):
+    name: UpstreamName | None = None
+    base_url: BaseUrl
+    api_key: Secret | None = None
+    models: UpstreamModels
+    weight: Weight = 1
+    enabled: StrictBool = True
+
+
+class UpstreamPatch(Body):
+    """Only the fields that are sent are changed; `api_key: null` removes the credential."""
+
+    name: UpstreamName | None = None
+    base_url: BaseUrl | None = None
+    api_key: Secret | None = None
+    models: UpstreamModels | None = None
+    weight: Weight | None = None
+    enabled: StrictBool | None = None
+
+
+class Upstream(BaseModel):
+    id: str
+    name: str
+    base_url: str
+    has_api_key: bool
+    models: Annotated[dict[str, str], Field(description="Public names, and the names that the upstream uses itself.")]
+    lists_models: bool
+    weight: int
+    enabled: bool
+    source: str
+    state: str
+    serves: Annotated[list[str], Field(description="The public names that it serves now.")]
+    last_error: str | None
+    created_at: str | None
+    updated_at: str | None
+
+
+class AuditEntry(BaseModel):
+    id: str
+    at: str
+    actor: str
+    action: str
+    target: str
+    account_id: str | None
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    client: str | None
+
+
+class FieldProblem(BaseModel):
+    param: str
+    message: str
+
+
+class ErrorObject(BaseModel):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ProblemDocument(BaseModel):
+    """A refusal (RFC 9457), with the `error` object that OpenAI's SDKs read."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldProblem]
+    request_id: str
+    error: ErrorObject

@@ -1,0 +1,114 @@
+"""Models of the catalogue: what an operator stored of them, and those that upstreams serve besides."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.control.context import Caller, Services
+from gateway.control.paging import Page, after_name, cut
+from gateway.control.problems import BadRequest, FieldError, NotFound
+from gateway.control.services.audit import record
+from gateway.domain.grants import NO_LIMITS, Limits, check_limits
+from gateway.storage.sql import catalogue_models, grants
+from gateway.storage.sql.catalogue_models import ModelRow
+from gateway.storage.sql.engine import reading
+
+
+@dataclass(frozen=True, slots=True)
+class KnownModel:
+    """A model with what is stored of it: `row` is None where it is known only because an upstream serves it.
+
+    `owned_by` is who serves it; None where nobody does at present.
+    """
+
+    name: str
+    type: str | None
+    vendor: str | None
+    row: ModelRow | None
+    owned_by: str | None
+
+    @property
+    def limits(self) -> Limits:
+        """The limits that are stored with the model, without the settings' defaults."""
+        return NO_LIMITS if self.row is None else self.row.limits
+
+
+async def _known(services: Services) -> dict[str, KnownModel]:
+    """All models by name. The database is read anew: it is the authority on what is stored."""
+    async with reading(services.engine) as conn:
+        rows = await catalogue_models.every(conn)
+    known = {
+        model.name: KnownModel(model.name, model.type, model.vendor, None, owner)
+        for model, owner in services.catalogue.models()
+    }
+    for name, row in rows.items():
+        owner = known[name].owned_by if name in known else None
+        known[name] = KnownModel(name, row.type, row.vendor, row, owner)
+    return known
+
+
+async def require_known(services: Services, name: str) -> None:
+    """Raises NotFound for a model that neither the database nor any upstream knows; asks the upstreams once more before."""
+    if services.catalogue.model(name) is not None:
+        return
+    async with reading(services.engine) as conn:
+        stored = await catalogue_models.get(conn, name)
+    if stored is None and await services.catalogue.discover(name) is None:
+        raise NotFound(
+            "The catalogue has no such model, and no upstream lists it; add it to an upstream, or PUT /admin/v1/models/{model}."
+        )
+
+
+async def find(services: Services, *, limit: int, cursor: str | None) -> Page[KnownModel]:
+    """All models, by name. Raises BadRequest for a wrong cursor."""
+    after = after_name(cursor)
+    known = await _known(services)
+    rows = [known[name] for name in sorted(known) if after is None or name > after]
+    return cut(rows, limit, lambda row: row.name)
+
+
+async def get(services: Services, name: str) -> KnownModel:
+    """Raises NotFound."""
+    await require_known(services, name)
+    known = (await _known(services)).get(name)
+    if known is None:
+        raise NotFound("The catalogue has no such model.")
+    return known
+
+
+async def put(
+    services: Services, caller: Caller, name: str, *, limits: Limits, kind: str | None, vendor: str | None
+) -> tuple[KnownModel, bool]:
+    """Store what is said of a model, in place of what was; answers it and whether it is new in the database. Raises BadRequest."""
+    problems = check_limits(limits)
+    if problems:
+        errors = [FieldError(problem.param, problem.message) for problem in problems]
+        raise BadRequest(" ".join(problem.message for problem in problems), errors=errors)
+    async with services.policy.change_catalogue() as conn:
+        before = await catalogue_models.get(conn, name)
+        now = services.now_ms()
+        row = ModelRow(name, kind, vendor, limits, now if before is None else before.created_at, now)
+        await catalogue_models.put(conn, row)
+        await record(
+            conn, services, caller, "model.set", name, before=None if before is None else _shown(before), after=_shown(row)
+        )
+    await services.catalogue.reload()
+    return await get(services, name), before is None
+
+
+async def delete(services: Services, caller: Caller, name: str) -> None:
+    """Forget what is stored of a model, and every workspace's grant of it. Raises NotFound.
+
+    An account's own limits for it stay: should an upstream serve it still or again, they hold at once, rather than none.
+    """
+    async with services.policy.change_catalogue() as conn:
+        before = await catalogue_models.get(conn, name)
+        if before is None:
+            raise NotFound("Nothing is stored of this model; one that an upstream serves goes when the upstream does.")
+        gone = await grants.delete_of_model(conn, name)
+        await catalogue_models.delete(conn, name)
+        await record(conn, services, caller, "model.delete", name, before={**_shown(before), "grants": gone})
+    await services.catalogue.reload()
+
+
+def _shown(row: ModelRow) -> dict[str, Any]:
+    return {"type": row.type, "vendor": row.vendor, "rpm": row.limits.rpm, "tpm": row.limits.tpm}

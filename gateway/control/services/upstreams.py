@@ -1,0 +1,182 @@
+"""Upstream servers. Those of settings and the demo are shown, and changed where they are set. A credential goes in, never out.
+
+Deployments are not under the policy epoch (admission.md, epochs, rule 7), so a change here raises none.
+"""
+
+from collections.abc import Mapping
+from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import urlsplit
+
+from gateway.control.context import Caller, Services
+from gateway.control.paging import Page, after_name, cut
+from gateway.control.ports import UpstreamState
+from gateway.control.problems import BadRequest, Conflict, NotFound, SavedNotInForce
+from gateway.control.services.audit import record
+from gateway.domain import ids
+from gateway.domain.faults import KeyStoreUnavailable
+from gateway.domain.upstreams import Upstream
+from gateway.storage.sql import upstreams
+from gateway.storage.sql.engine import AsyncConnection, StorageUnavailable, reading, writing
+from gateway.storage.sql.upstreams import UpstreamRow
+
+_LONGEST_MODEL = 255
+_MOST_MODELS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class KnownUpstream:
+    """An upstream with its state in this process. `row` is None for one of settings or the demo."""
+
+    upstream: Upstream
+    state: UpstreamState | None
+    row: UpstreamRow | None
+
+
+def read_models(models: list[str] | dict[str, str] | str) -> tuple[dict[str, str], bool]:
+    """Public names to the upstream's own, and whether it serves what it lists. Raises BadRequest.
+
+    Takes `["a", "b=own name"]`, `{"b": "own name"}`, and `*` alone or among names.
+    """
+    if isinstance(models, dict):
+        pairs = list(models.items())
+    else:
+        pairs = [_pair(name) for name in ([models] if isinstance(models, str) else models)]
+    named: dict[str, str] = {}
+    for public, own in pairs:
+        if public == "*":
+            continue
+        for name in (public, own):
+            if not name or len(name) > _LONGEST_MODEL or not name.isprintable() or any(letter.isspace() for letter in name):
+                raise BadRequest.field(
+                    "models", f"A model's name has 1 to {_LONGEST_MODEL} characters, without spaces and control characters."
+                )
+        if named.get(public, own) != own:
+            raise BadRequest.field("models", f"The public name {public} stands twice, for two names of the upstream; keep one.")
+        named[public] = own
+    lists_models = any(public == "*" for public, _own in pairs)
+    if not named and not lists_models:
+        raise BadRequest.field("models", 'Name at least one model, or "*" for all that the upstream lists itself.')
+    if len(named) > _MOST_MODELS:
+        raise BadRequest.field("models", f"At most {_MOST_MODELS:,} models can be named; use * for what the upstream lists.")
+    return named, lists_models
+
+
+def _pair(text: str) -> tuple[str, str]:
+    public, found, own = text.strip().partition("=")
+    return (public.strip(), own.strip()) if found else (public, public)
+
+
+def read_base_url(text: str) -> str:
+    """The address without a slash at its end. Raises BadRequest for what is no plain http or https address."""
+    try:
+        parts = urlsplit(text)
+        fine = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        fine = False
+    if not fine or not text.isascii() or not text.isprintable() or " " in text or "\\" in text:
+        raise BadRequest.field("base_url", "Give a full address that begins with http:// or https://, such as https://host/v1.")
+    if "?" in text or "#" in text:
+        raise BadRequest.field("base_url", "Leave out the query and the fragment; the path of each call is added to base_url.")
+    if "@" in parts.netloc:
+        raise BadRequest.field("base_url", "Leave out the user name and password; send the credential as api_key.")
+    return text.rstrip("/")
+
+
+async def _in_use(services: Services) -> None:
+    """Take a committed change into use in this process. Raises SavedNotInForce."""
+    try:
+        await services.upstreams.reload()
+        await services.catalogue.reload()
+    except (KeyStoreUnavailable, StorageUnavailable) as error:
+        raise SavedNotInForce from error
+
+
+async def create(services: Services, caller: Caller, upstream: Upstream) -> KnownUpstream:
+    """Store a new upstream (its `id` and `source` are set here) and take it into use. Raises SavedNotInForce."""
+    now = services.now_ms()
+    new = replace(upstream, id=ids.upstream_id(), source="database")
+    async with writing(services.engine) as conn:
+        await upstreams.insert(conn, UpstreamRow(new, now, now))
+        await record(conn, services, caller, "upstream.create", new.id, after=_shown(new))
+    await _in_use(services)
+    return await get(services, new.id)
+
+
+async def _known(services: Services) -> dict[str, KnownUpstream]:
+    async with reading(services.engine) as conn:
+        rows = {row.upstream.id: row for row in await upstreams.every(conn)}
+    known = {
+        state.upstream.id: KnownUpstream(state.upstream, state, None)
+        for state in services.upstreams.states()
+        if state.upstream.source != "database"
+    }
+    states = {state.upstream.id: state for state in services.upstreams.states()}
+    return known | {key: KnownUpstream(row.upstream, states.get(key), row) for key, row in rows.items() if key not in known}
+
+
+async def find(services: Services, *, limit: int, cursor: str | None) -> Page[KnownUpstream]:
+    """All upstreams, by ID. Raises BadRequest for a wrong cursor."""
+    after = after_name(cursor)
+    known = await _known(services)
+    rows = [known[key] for key in sorted(known) if after is None or key > after]
+    return cut(rows, limit, lambda row: row.upstream.id)
+
+
+async def get(services: Services, upstream_id: str) -> KnownUpstream:
+    """Raises NotFound."""
+    found = (await _known(services)).get(upstream_id)
+    if found is None:
+        raise NotFound("There is no upstream of this ID.")
+    return found
+
+
+@asynccontextmanager
+async def _change(services: Services, upstream_id: str) -> AsyncIterator[tuple[AsyncConnection, UpstreamRow]]:
+    """A transaction that holds the upstream's row. Raises NotFound; Conflict for an upstream that is not stored here."""
+    fixed = next((state.upstream for state in services.upstreams.states() if state.upstream.id == upstream_id), None)
+    if fixed is not None and fixed.source == "demo":
+        raise Conflict("This is the built-in demo upstream; it goes when another upstream is set, by GATEWAY_UPSTREAM_BASE_URL.")
+    if fixed is not None and fixed.source != "database":
+        raise Conflict("This upstream is set in gateway.toml or by GATEWAY_UPSTREAM_BASE_URL; change it there and start anew.")
+    async with writing(services.engine) as conn:
+        row = await upstreams.get(conn, upstream_id, lock=True)
+        if row is None:
+            raise NotFound("There is no upstream of this ID.")
+        yield conn, row
+
+
+async def change(services: Services, caller: Caller, upstream_id: str, fields: Mapping[str, Any]) -> KnownUpstream:
+    """Change the fields of `domain.upstreams.Upstream` that are named. Raises NotFound, Conflict, SavedNotInForce."""
+    async with _change(services, upstream_id) as (conn, row):
+        new = replace(row.upstream, **fields)
+        await upstreams.update(conn, new, services.now_ms())
+        before, after = _shown(row.upstream), _shown(new)
+        if new.api_key != row.upstream.api_key:
+            after["api_key"] = "changed"
+        await record(conn, services, caller, "upstream.update", upstream_id, before=before, after=after)
+    await _in_use(services)
+    return await get(services, upstream_id)
+
+
+async def delete(services: Services, caller: Caller, upstream_id: str) -> None:
+    """Raises NotFound, Conflict, SavedNotInForce."""
+    async with _change(services, upstream_id) as (conn, row):
+        await upstreams.delete(conn, upstream_id)
+        await record(conn, services, caller, "upstream.delete", upstream_id, before=_shown(row.upstream))
+    await _in_use(services)
+
+
+def _shown(upstream: Upstream) -> dict[str, Any]:
+    """What may be shown of an upstream: everything but its credential."""
+    return {
+        "name": upstream.name,
+        "base_url": upstream.base_url,
+        "has_api_key": upstream.api_key is not None,
+        "models": dict(upstream.models),
+        "lists_models": upstream.lists_models,
+        "weight": upstream.weight,
+        "enabled": upstream.enabled,
+    }

@@ -1,0 +1,69 @@
+"""Workspaces. None is ever deleted, as in the reference service: its ID stands in the ledger and in the audit trail."""
+
+from dataclasses import replace
+
+from gateway.control.context import Caller, Services
+from gateway.control.paging import Page, after_time, cut
+from gateway.control.problems import Conflict, LimitReached, NotFound
+from gateway.control.services import accounts
+from gateway.control.services.audit import record
+from gateway.domain import ids
+from gateway.storage.sql import workspaces
+from gateway.storage.sql.engine import AsyncConnection, reading
+from gateway.storage.sql.workspaces import WorkspaceRow
+
+
+async def require(conn: AsyncConnection, workspace_id: str) -> WorkspaceRow:
+    """Raises NotFound."""
+    row = await workspaces.get(conn, workspace_id)
+    if row is None:
+        raise NotFound("There is no workspace of this ID.")
+    return row
+
+
+async def create(services: Services, caller: Caller, name: str, account_id: str | None = None) -> WorkspaceRow:
+    """A new sub-workspace; without `account_id` the default account's. Raises LimitReached, NotFound.
+
+    The account's row is locked while its workspaces are counted, so that the limit holds for calls that arrive together.
+    """
+    owner = account_id or (await accounts.get_default(services)).id
+    row = WorkspaceRow(id=ids.workspace_id(), account_id=owner, name=name, is_default=False, created_at=services.now_ms())
+    async with services.policy.change(owner) as conn:
+        count = await workspaces.count(conn, owner)
+        if count >= services.workspaces_per_account:
+            raise LimitReached(
+                f"The account has {count} of at most {services.workspaces_per_account} workspaces; rename one that is no longer "
+                "needed, or raise the setting limits.workspaces_per_account."
+            )
+        await workspaces.insert(conn, row)
+        await record(conn, services, caller, "workspace.create", row.id, account_id=owner, after={"name": name})
+    return row
+
+
+async def get(services: Services, workspace_id: str) -> WorkspaceRow:
+    """Raises NotFound."""
+    async with reading(services.engine) as conn:
+        return await require(conn, workspace_id)
+
+
+async def rename(services: Services, caller: Caller, workspace_id: str, name: str) -> WorkspaceRow:
+    """Raises NotFound; Conflict for a default workspace."""
+    found = await get(services, workspace_id)
+    async with services.policy.change(found.account_id) as conn:
+        row = await require(conn, workspace_id)
+        if row.is_default:
+            raise Conflict("The default workspace cannot be modified; create a workspace of the name you want.")
+        await workspaces.rename(conn, row.account_id, row.id, name)
+        before, after = {"name": row.name}, {"name": name}
+        await record(conn, services, caller, "workspace.rename", row.id, account_id=row.account_id, before=before, after=after)
+    return replace(row, name=name)
+
+
+async def find(
+    services: Services, *, account_id: str | None, search: str | None, limit: int, cursor: str | None
+) -> Page[WorkspaceRow]:
+    """Workspaces in the order they were made. Raises BadRequest for a wrong cursor."""
+    after = after_time(cursor)
+    async with reading(services.engine) as conn:
+        rows = await workspaces.page(conn, account_id=account_id, search=search, limit=limit + 1, after=after)
+    return cut(rows, limit, lambda row: (row.created_at, row.id))

@@ -1,0 +1,148 @@
+"""Steps 2 and 3: may this caller have this model, and is there room for the call?
+
+Both are asked in one decision that also compares the policy epoch, so an answer never rests on a policy that an acknowledged
+change has replaced. Refusals are confirmed the same way, by an admission without claims (admission.md, Epochs 3 and 4): a stale
+answer has the principal read again and the question put again, at most three times.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gateway.dataplane.authenticate import Keys, bearer
+from gateway.dataplane.call import Call
+from gateway.dataplane.endpoints import Endpoint
+from gateway.dataplane.estimate import Estimator
+from gateway.dataplane.ports import Admissions, Catalogue
+from gateway.dataplane.waiting import WaitingRoom
+from gateway.dataplane.wire import Body
+from gateway.domain.admission import Answer, Ask, Decision
+from gateway.domain.buckets import Claim, Kind, Level
+from gateway.domain.credentials import KeyKind
+from gateway.domain.errors import (
+    InvalidKey,
+    LimitRequests,
+    LimitTokens,
+    ModelAccessDenied,
+    ModelNotFound,
+    ModelNotSupported,
+    Refusal,
+    ServiceUnavailable,
+)
+from gateway.domain.grants import KeyStatus, Limits, Model, Principal, may_use
+from gateway.domain.upstreams import Headers
+from gateway.ops.metrics import Metrics
+
+_ROUNDS = 3
+_STALE_RETRY_MS = 50
+_STANDARD = frozenset({KeyKind.STANDARD})
+
+Question = Callable[[Principal], tuple[Claim, ...]]
+"""What to ask for a principal; raises a Refusal where the answer is no without asking the buckets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """All that a decision is made from."""
+
+    keys: Keys
+    catalogue: Catalogue
+    admissions: Admissions
+    estimator: Estimator
+    waiting: WaitingRoom
+    metrics: Metrics
+    defaults: Limits
+
+    async def authenticate(self, call: Call, headers: Headers) -> None:
+        """Find who calls; a key that is known to be disabled is refused here, before its body is read. Raises a 401 or 503."""
+        call.digest = self.keys.digest(bearer(headers, _STANDARD))
+        call.principal = await self.keys.find(call.digest)
+        if call.principal.status is not KeyStatus.ACTIVE:
+            await self.confirm(call)
+
+    async def confirm(self, call: Call) -> None:
+        """An admission without claims: the policy that the caller is held to is the present one, and lets its key in."""
+        await self._decide(call, lambda _: ())
+
+    async def admit(self, call: Call, body: Body, endpoint: Endpoint, wait_seconds: float) -> None:
+        """Reserve room for the call; `call.decision` and `call.model` tell how. Raises a 401, 403, 404, 429 or 503."""
+        if self.catalogue.model(body.model) is None:
+            await self.catalogue.discover(body.model)
+
+        def question(principal: Principal) -> tuple[Claim, ...]:
+            call.model = self._allowed(principal, body.model, endpoint)
+            tokens = self.estimator.reserve(principal.workspace_id, call.model.name, len(body.raw), body.max_output, body.choices)
+            return self._claims(principal, call.model, tokens)
+
+        async def attempt() -> Decision:
+            return await self._decide(call, question)
+
+        def permission(principal: Principal) -> tuple[Claim, ...]:
+            self._allowed(principal, body.model, endpoint)
+            return ()
+
+        pair = (call.caller.workspace_id, body.model)
+        if self.waiting.has_line(pair):
+            await self._decide(call, permission)  # who may not call at all is told so, not to wait
+        call.decision = await self.waiting.admit(pair, attempt, wait_seconds)
+        if call.decision.answer is Answer.REFUSED:
+            raise _limit(call.decision)
+
+    def usable(self, principal: Principal) -> list[tuple[Model, str]]:
+        """The models that the caller may use, by the predicate that enforcement uses, each with who owns it."""
+        return [(model, owner) for model, owner in self.catalogue.models() if may_use(principal, model.name)]
+
+    def _allowed(self, principal: Principal, name: str, endpoint: Endpoint) -> Model:
+        model = self.catalogue.model(name)
+        if model is None:
+            raise ModelNotFound(name)
+        if not may_use(principal, name):
+            raise ModelAccessDenied(f"{name} for {principal.key_id}")
+        if not endpoint.supports(model):
+            raise ModelNotSupported(name)
+        return model
+
+    def _claims(self, principal: Principal, model: Model, tokens: int) -> tuple[Claim, ...]:
+        account = principal.account_limits.get(model.name, Limits()).over(model.limits).over(self.defaults)
+        claims: list[Claim] = []
+        if not principal.is_default:
+            own = principal.grants.get(model.name, Limits())
+            claims += _level(Level.WORKSPACE, principal.workspace_id, model.name, own, tokens)
+        claims += _level(Level.ACCOUNT, principal.account_id, model.name, account, tokens)
+        return tuple(claims)
+
+    async def _decide(self, call: Call, question: Question) -> Decision:
+        for _ in range(_ROUNDS):
+            principal = call.caller
+            refusal: Refusal | None = None
+            claims: tuple[Claim, ...] = ()
+            try:
+                if principal.status is not KeyStatus.ACTIVE:
+                    raise InvalidKey(f"{principal.key_id} is {principal.status}")
+                claims = question(principal)
+            except Refusal as caught:
+                refusal = caught
+            decision = await self.admissions.admit(Ask(call.id, principal.account_id, principal.epoch, claims))
+            self.metrics.decided(claims, decision)
+            if decision.answer is not Answer.STALE:
+                if refusal is not None:
+                    raise refusal
+                return decision
+            call.principal = await self.keys.read(call.digest)
+        raise ServiceUnavailable("the policy kept changing", retry_after_ms=_STALE_RETRY_MS)
+
+
+def _level(level: Level, owner: str, model: str, limits: Limits, tokens: int) -> list[Claim]:
+    claims = []
+    if limits.rpm is not None:
+        claims.append(Claim(level, Kind.REQUESTS, owner, model, limits.rpm, limits.rpm, 1))
+    if limits.tpm is not None:
+        claims.append(Claim(level, Kind.TOKENS, owner, model, limits.tpm, limits.tpm, min(tokens, limits.tpm)))
+    return claims
+
+
+def _limit(decision: Decision) -> Refusal:
+    """The 429 that a refused decision is: all that it says comes from that one decision."""
+    refused = decision.refused
+    kind = LimitRequests if refused is None or refused.kind is Kind.REQUESTS else LimitTokens
+    detail = f"{refused.level.name.lower()} {refused.owner} {refused.model}" if refused else ""
+    return kind(detail, retry_after_ms=max(1, -(-decision.wait_us // 1000)))

@@ -1,0 +1,54 @@
+"""What is known of one call as it goes through the six steps."""
+
+import time
+from dataclasses import dataclass, field
+
+from gateway.domain.admission import Decision
+from gateway.domain.errors import Refusal
+from gateway.domain.grants import Model, Principal
+from gateway.domain.ids import call_id
+from gateway.domain.upstreams import Deployment
+from gateway.domain.usage import Usage
+
+
+@dataclass(slots=True)
+class Call:
+    """A call's facts, written by the steps that learn them. Times are `time.monotonic()` seconds; `at` is Unix milliseconds."""
+
+    at: int
+    started: float
+    id: str
+    endpoint: str = "unknown"
+    digest: bytes = b""
+    principal: Principal | None = None
+    # admit
+    model: Model | None = None
+    stream: bool = False
+    body_bytes: int = 0
+    choices: int = 1
+    decision: Decision | None = None
+    # forward and relay
+    deployment: Deployment | None = None
+    sent: bool = False
+    upstream_status: int = 0
+    usage: Usage | None = None
+    events: int = 0
+    reply_bytes: int = 0
+    first_byte: float | None = None
+    # the end
+    status: int = 0
+    outcome: str = "ok"
+    replied: bool = False
+    cut: Refusal | None = field(default=None)
+
+    @property
+    def caller(self) -> Principal:
+        """The principal, once authenticated."""
+        if self.principal is None:
+            raise RuntimeError("asked for the principal before authentication")
+        return self.principal
+
+
+def begin() -> Call:
+    at = time.time_ns() // 1_000_000
+    return Call(at=at, started=time.monotonic(), id=call_id(at))

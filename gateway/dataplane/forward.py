@@ -1,0 +1,88 @@
+"""Step 4: to a model server, and to the next one while no byte has reached the client.
+
+Another deployment is tried after a connection that failed or was lost without a reply, and after a 429, 502, 503 or 504 from
+one; never after a time-out, for which the client has waited long enough. The last answer is the one that counts.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from gateway.dataplane import wire
+from gateway.dataplane.call import Call
+from gateway.dataplane.endpoints import Endpoint
+from gateway.dataplane.headers import upward
+from gateway.dataplane.ports import Reply, Upstreams
+from gateway.domain.errors import ModelUnavailable, RequestTimeOut, UpstreamError
+from gateway.domain.faults import UpstreamFault, UpstreamTimedOut
+from gateway.domain.upstreams import Deployment, Headers
+
+_RETRIED = frozenset((429, 502, 503, 504))
+_SERVER_ERROR = 500
+_UNAVAILABLE_RETRY_MS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarder:
+    """Sends calls to the upstreams."""
+
+    upstreams: Upstreams
+
+    @contextlib.asynccontextmanager
+    async def forward(self, call: Call, body: wire.Body, endpoint: Endpoint, headers: Headers) -> AsyncIterator[Reply]:
+        """An upstream's reply that may go to the client; it is closed at the end, whatever happened.
+
+        Raises ModelUnavailable, RequestTimeOut, UpstreamError.
+        """
+        reply = await self._first_good(call, body, endpoint, upward(headers))
+        try:
+            if reply.status in (401, 403, 407) or reply.status < 200 or 300 <= reply.status < 400:  # noqa: PLR2004 — classes of RFC 9110
+                raise UpstreamError(f"{call.deployment} answered {reply.status}")
+            yield reply
+        finally:
+            await reply.close()
+
+    async def _first_good(self, call: Call, body: wire.Body, endpoint: Endpoint, headers: Headers) -> Reply:
+        tried: list[Deployment] = []
+        fault: UpstreamFault | None = None
+        deployment = self.upstreams.choose(body.model, tried)
+        while deployment is not None:
+            tried.append(deployment)
+            call.deployment = deployment
+            raw = _on_the_wire(body, endpoint, deployment)
+            fault, reply = None, None
+            try:
+                call.sent = True
+                reply = await self.upstreams.send(deployment, endpoint.path, headers, raw)
+            except UpstreamTimedOut as error:
+                self.upstreams.report(deployment, healthy=False)
+                call.sent = error.reached
+                if error.reached:
+                    raise RequestTimeOut(f"{deployment}: {error}") from error
+                fault = error
+            except UpstreamFault as error:
+                self.upstreams.report(deployment, healthy=False)
+                call.sent = error.reached
+                fault = error
+            else:
+                self.upstreams.report(deployment, healthy=reply.status < _SERVER_ERROR)
+            deployment = self.upstreams.choose(body.model, tried) if reply is None or reply.status in _RETRIED else None
+            if reply is not None:
+                if deployment is None:
+                    call.upstream_status = reply.status
+                    return reply
+                await reply.close()
+        if fault is None:
+            raise ModelUnavailable(f"no healthy deployment of {body.model}", retry_after_ms=_UNAVAILABLE_RETRY_MS)
+        if isinstance(fault, UpstreamTimedOut):
+            raise RequestTimeOut(f"{call.deployment}: {fault}") from fault
+        raise UpstreamError(f"{call.deployment}: {fault}") from fault
+
+
+def _on_the_wire(body: wire.Body, endpoint: Endpoint, deployment: Deployment) -> bytes:
+    """The body for one deployment: its own name for the model, and usage asked for in every stream."""
+    return wire.edited(
+        body,
+        model=None if deployment.upstream_model == body.model else deployment.upstream_model,
+        include_usage=body.stream and endpoint.streams,
+    )

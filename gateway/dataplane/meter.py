@@ -1,0 +1,82 @@
+"""Step 6: settle and record, exactly once, whatever happened. Nothing here waits, so that no cancellation can come in between."""
+
+import time
+from dataclasses import dataclass
+
+from gateway.dataplane.call import Call
+from gateway.dataplane.estimate import Estimator
+from gateway.dataplane.ports import Admissions, Ledger
+from gateway.domain.admission import Answer
+from gateway.domain.ledger import Entry
+from gateway.domain.usage import NOTHING_USED, Usage
+
+BILLING = "payg"
+_SUCCESS = range(200, 300)
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """Turns a call that was admitted, and is over, into a settlement, a ledger entry and a lesson for the estimator."""
+
+    admissions: Admissions
+    ledger: Ledger
+    estimator: Estimator
+
+    def finish(self, call: Call) -> None:
+        """Close a call's account. One that was not admitted leaves no trace but that a lost admission is given back."""
+        if call.decision is None or call.decision.answer is not Answer.ADMITTED:
+            self.admissions.settle(call.caller.account_id, call.id, 0)
+            return
+        usage = self._usage(call)
+        caller = call.caller
+        self.admissions.settle(caller.account_id, call.id, usage.total)
+        model = call.model.name if call.model else ""
+        if call.usage is not None and call.outcome == "ok":
+            self.estimator.learn(
+                caller.workspace_id,
+                model,
+                call.body_bytes,
+                call.usage,
+                choices=call.choices,
+                stream_bytes=call.reply_bytes if call.stream else 0,
+            )
+        first = call.first_byte
+        self.ledger.append(
+            Entry(
+                call_id=call.id,
+                at=call.at,
+                account_id=caller.account_id,
+                workspace_id=caller.workspace_id,
+                key_id=caller.key_id,
+                endpoint=call.endpoint,
+                model=model,
+                deployment=f"{call.deployment.upstream_id}/{call.deployment.upstream_model}" if call.deployment else "",
+                stream=call.stream,
+                status=call.status,
+                outcome=call.outcome,
+                input_tokens=usage.input,
+                output_tokens=usage.output,
+                cached_tokens=usage.cached,
+                estimated=usage.estimated,
+                billing=BILLING,
+                ttft_ms=None if first is None else round((first - call.started) * 1000),
+                duration_ms=round((time.monotonic() - call.started) * 1000),
+            )
+        )
+
+    def _usage(self, call: Call) -> Usage:
+        """What to charge: what the upstream named; else, where it did work, what the bytes that passed by say.
+
+        Work was done if the reply began well, or if the client left (or was cut off) once the request was on its way.
+        """
+        if call.usage is not None:
+            return call.usage
+        left = call.outcome in ("client_gone", "key_cut", "gateway_stopped")
+        if call.upstream_status not in _SUCCESS and not (left and call.sent and call.upstream_status == 0):
+            return NOTHING_USED
+        model = call.model.name if call.model else ""
+        return Usage(
+            input=self.estimator.input_tokens(model, call.body_bytes),
+            output=self.estimator.passed_by(model, call.events, call.reply_bytes),
+            estimated=True,
+        )

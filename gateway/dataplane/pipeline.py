@@ -1,0 +1,130 @@
+"""A call, in six steps. Read this file first.
+
+Each step takes what the one before it learnt, which `Call` keeps, and refuses by raising one error of `domain.errors`, which
+becomes the reply. From admission on, `settled` has every call settled and recorded once, whatever ends it.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gateway.dataplane import answers, wire
+from gateway.dataplane.admit import Gate
+from gateway.dataplane.bodies import Bodies
+from gateway.dataplane.call import Call, begin
+from gateway.dataplane.endpoints import Endpoint, Policy, Routes
+from gateway.dataplane.forward import Forwarder
+from gateway.dataplane.headers import patience
+from gateway.dataplane.meter import Meter
+from gateway.dataplane.open_calls import OpenCalls
+from gateway.dataplane.ports import ClientGone, Exchange
+from gateway.dataplane.relay import relay
+from gateway.domain.errors import InternalError, Refusal
+from gateway.ops.metrics import Metrics
+
+_log = logging.getLogger(__name__)
+_CLIENT_CLOSED = 499  # what the ledger says of a client that left before it was answered, as nginx's log does
+_FAILED = 400
+
+
+@dataclass(frozen=True, slots=True)
+class DataPlane:
+    """The parts that calls pass through, put together once by the composition root."""
+
+    gate: Gate
+    routes: Routes
+    bodies: Bodies
+    forwarder: Forwarder
+    meter: Meter
+    open_calls: OpenCalls
+    metrics: Metrics
+
+
+async def serve(exchange: Exchange, plane: DataPlane) -> None:
+    """Answer one request, from its headers to its ledger entry."""
+    call = begin()
+    try:
+        await plane.gate.authenticate(call, exchange.headers)
+        endpoint, name = await _route(exchange, call, plane)
+        if endpoint.policy is Policy.KEY:
+            await _show_models(exchange, call, plane, name)
+        else:
+            await _serve_model(exchange, call, plane, endpoint)
+    except Refusal as refusal:
+        _log.debug("call %s refused: %s %s", call.id, refusal.code, refusal.detail)
+        call.outcome = "refused" if call.outcome == "ok" else call.outcome
+        await answers.refuse(exchange, call, refusal)
+    except asyncio.CancelledError:
+        if call.cut is None:
+            raise
+        _uncancel()
+        await answers.refuse(exchange, call, call.cut)
+    except ClientGone:
+        call.outcome = "client_gone"
+    except Exception:  # noqa: BLE001 — the one place where a fault of ours becomes a reply
+        call.outcome = "internal_error"
+        _log.exception("call %s failed inside the gateway", call.id)
+        await answers.refuse(exchange, call, InternalError())
+    finally:
+        plane.metrics.answered(call.endpoint, call.status, call.outcome)
+
+
+async def _serve_model(exchange: Exchange, call: Call, plane: DataPlane, endpoint: Endpoint) -> None:
+    with plane.bodies.hold() as hold:
+        body = wire.read(await exchange.body(hold))
+        call.stream, call.body_bytes, call.choices = body.stream and endpoint.streams, len(body.raw), body.choices
+        with settled(exchange, call, plane):
+            await plane.gate.admit(call, body, endpoint, patience(exchange.headers))
+            async with plane.forwarder.forward(call, body, endpoint, exchange.headers) as reply:
+                await relay(exchange, call, reply, hide_usage=not body.include_usage)
+
+
+@contextlib.contextmanager
+def settled(exchange: Exchange, call: Call, plane: DataPlane) -> Iterator[None]:
+    """Settle and record the call when the block ends. Nothing here waits, so nothing can come in between."""
+    plane.open_calls.opened(call)
+    try:
+        yield
+        if call.outcome == "ok" and call.status >= _FAILED:
+            call.outcome = "upstream_error"
+    except Refusal as refusal:
+        call.status = call.status or refusal.status
+        if call.outcome == "ok":
+            call.outcome = "upstream_error"
+        raise
+    except ClientGone:
+        call.outcome, call.status = "client_gone", call.status or _CLIENT_CLOSED
+        raise
+    except asyncio.CancelledError:
+        call.outcome = "key_cut" if call.cut else "client_gone" if exchange.gone else "gateway_stopped"
+        call.status = call.status or _CLIENT_CLOSED
+        raise
+    except BaseException:
+        call.outcome, call.status = "internal_error", call.status or InternalError.status
+        raise
+    finally:
+        plane.open_calls.closed(call)
+        plane.meter.finish(call)
+
+
+async def _route(exchange: Exchange, call: Call, plane: DataPlane) -> tuple[Endpoint, str]:
+    try:
+        endpoint, name = plane.routes.match(exchange.method, exchange.path)
+    except Refusal as refusal:
+        await plane.gate.confirm(call)
+        raise refusal from None
+    call.endpoint = endpoint.name
+    return endpoint, name
+
+
+async def _show_models(exchange: Exchange, call: Call, plane: DataPlane, name: str) -> None:
+    await plane.gate.confirm(call)
+    await answers.models(exchange, call, plane.gate.usable(call.caller), name)
+
+
+def _uncancel() -> None:
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()

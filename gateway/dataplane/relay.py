@@ -1,0 +1,108 @@
+"""Step 5: the reply to the client as it comes, usage read on the way past.
+
+A JSON reply of up to 1 MiB is sent in one piece, so that one that breaks off is a clean 502; a longer one goes on as it comes,
+and if it breaks off, so does the client's connection. An event stream that breaks off ends with an error event.
+"""
+
+import time
+
+from gateway.dataplane.call import Call
+from gateway.dataplane.headers import downward, first, rate_limit
+from gateway.dataplane.ports import Exchange, Reply
+from gateway.dataplane.sse import EventStream, error_event, usage_in_tail, usage_of
+from gateway.domain.errors import Refusal, RequestTimeOut, UpstreamError
+from gateway.domain.faults import UpstreamFault, UpstreamTimedOut
+from gateway.domain.upstreams import Headers
+
+_WHOLE = 1 << 20
+_TAIL = 64 << 10
+_EVENT_STREAM = b"text/event-stream"
+
+
+async def relay(exchange: Exchange, call: Call, reply: Reply, *, hide_usage: bool) -> None:
+    """Send the reply on. Raises UpstreamError or RequestTimeOut if it breaks off before a byte was sent."""
+    headers = downward(reply.headers)
+    headers.append((b"x-request-id", call.id.encode()))
+    if call.decision is not None:
+        headers += rate_limit(call.decision.gauges)
+    content_type = first(reply.headers, b"content-type") or b""
+    plain = first(reply.headers, b"content-encoding") in (None, b"identity")
+    if plain and content_type.split(b";")[0].strip().lower() == _EVENT_STREAM:
+        await _events(exchange, call, reply, headers, hide_usage=hide_usage)
+    else:
+        call.stream = False
+        await _whole(exchange, call, reply, headers, readable=plain)
+
+
+async def _events(exchange: Exchange, call: Call, reply: Reply, headers: Headers, *, hide_usage: bool) -> None:
+    stream = EventStream(hide_usage=hide_usage)
+    # Its length is not known any more if an event is kept back or an error added.
+    headers = [field for field in headers if field[0] != b"content-length"]
+    broken: Refusal | None = None
+    try:
+        await _start(exchange, call, reply.status, headers)
+        async for chunk in reply.chunks():
+            if call.first_byte is None:
+                call.first_byte = time.monotonic()
+            passed = stream.feed(chunk)
+            if passed:
+                await exchange.write(passed)
+        rest = stream.rest()
+        if rest:
+            await exchange.write(rest)
+        if not stream.complete:
+            broken = UpstreamError("the stream ended without its end")
+    except UpstreamFault as fault:
+        broken = _refusal(fault)
+    finally:
+        call.usage, call.events, call.reply_bytes = stream.usage, stream.events, stream.bytes
+    if broken is not None:
+        call.outcome = "upstream_broke"
+        await exchange.write(error_event(broken, call.id))
+    await exchange.end()
+
+
+async def _whole(exchange: Exchange, call: Call, reply: Reply, headers: Headers, *, readable: bool) -> None:
+    kept: list[bytes] = []
+    tail = b""
+    try:
+        async for chunk in reply.chunks():
+            if call.first_byte is None:
+                call.first_byte = time.monotonic()
+            call.reply_bytes += len(chunk)
+            if call.replied:
+                tail = (tail + chunk)[-_TAIL:]
+                await exchange.write(chunk)
+                continue
+            kept.append(chunk)
+            if call.reply_bytes > _WHOLE:
+                await _start(exchange, call, reply.status, headers)
+                whole = b"".join(kept)
+                tail = whole[-_TAIL:]
+                await exchange.write(whole)
+    except UpstreamFault as fault:
+        call.outcome = "upstream_broke"
+        if not call.replied:
+            raise _refusal(fault) from fault
+        exchange.abort()
+        return
+    if call.replied:
+        call.usage = usage_in_tail(tail) if readable else None
+        await exchange.end()
+        return
+    body = b"".join(kept)
+    call.usage = usage_of(body) if readable else None
+    headers = [field for field in headers if field[0] != b"content-length"]
+    headers.append((b"content-length", b"%d" % len(body)))
+    await _start(exchange, call, reply.status, headers)
+    await exchange.write(body)
+    await exchange.end()
+
+
+async def _start(exchange: Exchange, call: Call, status: int, headers: Headers) -> None:
+    call.status, call.replied = status, True
+    await exchange.start(status, headers)
+
+
+def _refusal(fault: UpstreamFault) -> Refusal:
+    return RequestTimeOut(str(fault)) if isinstance(fault, UpstreamTimedOut) else UpstreamError(str(fault))

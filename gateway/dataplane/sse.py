@@ -1,0 +1,168 @@
+"""Reading an event stream on its way past (server-sent events, WHATWG HTML, section 9.2).
+
+Only whole events are let through, so that an error event can always follow as an event of its own. An event's bytes are not
+changed; the one event that may be kept back is the usage that the gateway asked for and the client did not.
+"""
+
+import re
+from collections import deque
+
+import msgspec
+
+from gateway.domain.errors import Refusal
+from gateway.domain.usage import Usage
+
+_USAGE = re.compile(rb'"usage"\s*:\s*\{')
+_DONE = re.compile(rb"(?:^|[\r\n])data:[ \t]*\[DONE\]")
+_FINISHED = re.compile(rb'"finish_reason"\s*:\s*"|(?:^|[\r\n])data:\s*\{\s*"error"\s*:')
+_BOUNDARY = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+_MOST_TAIL = 8 << 20
+
+
+class _Details(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    prompt_tokens_details: _Details | None = None
+
+
+class _Reply(msgspec.Struct):
+    usage: _Usage | None = None
+
+
+class _Chunk(msgspec.Struct):
+    usage: _Usage | None = None
+    choices: list[msgspec.Raw] | None = None
+
+
+_reply = msgspec.json.Decoder(_Reply)
+_chunk = msgspec.json.Decoder(_Chunk)
+_usage = msgspec.json.Decoder(_Usage)
+
+
+def _told(usage: _Usage | None) -> Usage | None:
+    if usage is None or (usage.prompt_tokens is None and usage.completion_tokens is None and usage.total_tokens is None):
+        return None
+    read = max(0, usage.prompt_tokens or 0)
+    written = usage.completion_tokens
+    if written is None:
+        written = (usage.total_tokens or read) - read
+    details = usage.prompt_tokens_details
+    cached = (details.cached_tokens or 0) if details else 0
+    return Usage(input=read, output=max(0, written), cached=min(max(0, cached), read))
+
+
+def usage_of(body: bytes) -> Usage | None:
+    """The usage that a whole JSON reply names, or None."""
+    try:
+        return _told(_reply.decode(body).usage)
+    except msgspec.MsgspecError:
+        return None
+
+
+def usage_in_tail(tail: bytes) -> Usage | None:
+    """The usage at the end of a reply of which only the end was kept, or None."""
+    found = list(_USAGE.finditer(tail))
+    if not found:
+        return None
+    start = found[-1].end() - 1
+    depth = 0
+    for index in range(start, len(tail)):
+        depth += {0x7B: 1, 0x7D: -1}.get(tail[index], 0)
+        if depth == 0:
+            try:
+                return _told(_usage.decode(tail[start : index + 1]))
+            except msgspec.MsgspecError:
+                return None
+    return None
+
+
+class EventStream:
+    """One reply's events. Feed it what comes; send on what it returns.
+
+    `usage` is the last that was named; `events` and `bytes` count what went past, for a stream that breaks off.
+    """
+
+    def __init__(self, *, hide_usage: bool) -> None:
+        self._hide_usage = hide_usage
+        self._tail = b""
+        self._last: deque[bytes] = deque(maxlen=3)
+        self.usage: Usage | None = None
+        self.events = 0
+        self.bytes = 0
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The whole events that `chunk` completes; the start of the next one is kept."""
+        data = self._tail + chunk if self._tail else chunk
+        cut = _last_boundary(data)
+        if cut == 0 and len(data) > _MOST_TAIL:
+            cut = len(data)
+        self._tail = data[cut:]
+        if cut == 0:
+            return b""
+        return self._passed(data[:cut] if cut < len(data) else data)
+
+    def rest(self) -> bytes:
+        """What the upstream left after its last event, once it has ended in good order."""
+        tail, self._tail = self._tail, b""
+        return self._passed(tail) if tail else b""
+
+    @property
+    def complete(self) -> bool:
+        """Whether the stream says that it is over: `[DONE]`, a finish reason, or an error of the upstream's own."""
+        last = b"".join(self._last)
+        return _DONE.search(last) is not None or _FINISHED.search(last) is not None
+
+    def _passed(self, block: bytes) -> bytes:
+        self._last.append(block)
+        self.events += block.count(b"data:")
+        self.bytes += len(block)
+        if _USAGE.search(block) is None:
+            return block
+        kept = [event for event in _split(block) if not self._is_extra(event)]
+        return b"".join(kept)
+
+    def _is_extra(self, event: bytes) -> bool:
+        """Read an event's usage; whether it is there for us alone."""
+        if _USAGE.search(event) is None:
+            return False
+        data = b"\n".join(line[5:].lstrip() for line in event.splitlines() if line.startswith(b"data:"))
+        try:
+            chunk = _chunk.decode(data)
+        except msgspec.MsgspecError:
+            return False
+        usage = _told(chunk.usage)
+        if usage is None:
+            return False
+        self.usage = usage
+        self.events -= not chunk.choices
+        return self._hide_usage and not chunk.choices
+
+
+def _last_boundary(data: bytes) -> int:
+    """The index after the last whole event, 0 if there is none."""
+    end = 0
+    for boundary in (b"\n\n", b"\r\n\r\n", b"\r\r"):
+        found = data.rfind(boundary)
+        if found >= 0:
+            end = max(end, found + len(boundary))
+    return end
+
+
+def _split(block: bytes) -> list[bytes]:
+    events = []
+    start = 0
+    for boundary in _BOUNDARY.finditer(block):
+        events.append(block[start : boundary.end()])
+        start = boundary.end()
+    events.append(block[start:])
+    return events
+
+
+def error_event(refusal: Refusal, request_id: str) -> bytes:
+    """How a stream that has begun says that it failed (the reference's documentation of errors)."""
+    return b"data: " + msgspec.json.encode(refusal.body(request_id)) + b"\n\n"

@@ -1,0 +1,104 @@
+"""Counters that the hot path raises as plain integers, and a scrape reads (Prometheus text format). `docs/metrics.md` lists them.
+
+Labels come from closed sets alone: models of the catalogue, levels, kinds, answers, endpoints, statuses.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from gateway.domain.admission import Answer, Conservation, Decision
+from gateway.domain.buckets import Claim
+
+Reading = Callable[[], float]
+
+
+class Metrics:
+    """The metrics of one process."""
+
+    def __init__(self) -> None:
+        self._decisions: defaultdict[tuple[str, str, str, str], int] = defaultdict(int)
+        self._calls: defaultdict[tuple[str, int], int] = defaultdict(int)
+        self._outcomes: defaultdict[str, int] = defaultdict(int)
+        self._stale = 0
+        self._gauges: list[tuple[str, str, Reading]] = []
+        self._counters: list[tuple[str, str, Reading]] = []
+        self._conservation: Callable[[], Conservation] = Conservation
+        self._registry = CollectorRegistry()
+        self._registry.register(_Collector(self))
+
+    def decided(self, claims: Sequence[Claim], decision: Decision) -> None:
+        """One answer to the claims of a call. Of a refused call only the claim that it was refused for counts."""
+        if decision.answer is Answer.STALE:
+            self._stale += 1
+        elif decision.answer is Answer.ADMITTED:
+            for claim in claims:
+                self._decisions[claim.model, claim.level.name, claim.kind.name, "admitted"] += 1
+        elif decision.refused is not None:
+            claim = decision.refused
+            self._decisions[claim.model, claim.level.name, claim.kind.name, "refused"] += 1
+
+    def answered(self, endpoint: str, status: int, outcome: str) -> None:
+        """A call came to its end with `status`, or with 0 if the client left before it was answered."""
+        self._calls[endpoint, status] += 1
+        self._outcomes[outcome] += 1
+
+    def watch_conservation(self, read: Callable[[], Conservation]) -> None:
+        self._conservation = read
+
+    def gauge(self, name: str, text: str, read: Reading) -> None:
+        """A value that a scrape reads from its owner."""
+        self._gauges.append((name, text, read))
+
+    def counter(self, name: str, text: str, read: Reading) -> None:
+        """A count that a scrape reads from its owner; `name` without `_total`."""
+        self._counters.append((name, text, read))
+
+    def render(self) -> bytes:
+        return generate_latest(self._registry)
+
+    def families(self) -> Iterator[Metric]:
+        decisions = CounterMetricFamily(
+            "gateway_admission_decisions",
+            "Admission decisions by model, level, kind and answer.",
+            labels=("model", "level", "kind", "answer"),
+        )
+        for (model, level, kind, answer), count in list(self._decisions.items()):
+            decisions.add_metric((model, level.lower(), kind.lower(), answer), count)
+        yield decisions
+        calls = CounterMetricFamily("gateway_calls", "Calls by endpoint and status.", labels=("endpoint", "status"))
+        for (endpoint, status), count in list(self._calls.items()):
+            calls.add_metric((endpoint, str(status)), count)
+        yield calls
+        outcomes = CounterMetricFamily("gateway_call_outcomes", "Calls by how they ended.", labels=("outcome",))
+        for outcome, count in list(self._outcomes.items()):
+            outcomes.add_metric((outcome,), count)
+        yield outcomes
+        yield CounterMetricFamily("gateway_stale_epochs", "Decisions put again after a change of policy.", value=self._stale)
+        yield from self._tokens()
+        for name, text, read in self._counters:
+            yield CounterMetricFamily(name, text, value=read())
+        for name, text, read in self._gauges:
+            yield GaugeMetricFamily(name, text, value=read())
+
+    def _tokens(self) -> Iterator[Metric]:
+        now = self._conservation()
+        tokens = CounterMetricFamily(
+            "gateway_limit_tokens", "Tokens counted against limits, by what became of them.", labels=("event",)
+        )
+        for event in ("reserved", "overdrawn", "settled", "given_back", "expired"):
+            tokens.add_metric((event,), getattr(now, event))
+        yield tokens
+        yield GaugeMetricFamily("gateway_limit_tokens_live", "Tokens reserved by open calls.", value=now.live)
+        yield GaugeMetricFamily("gateway_limit_tokens_imbalance", "Tokens unaccounted for; always 0.", value=now.imbalance)
+
+
+class _Collector(Collector):
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics.families()

@@ -1,0 +1,160 @@
+"""Admission in one process: buckets, reservations and epochs in memory, by the rules of `domain.buckets`.
+
+Every method runs without giving up the event loop, so each decision is atomic. A restart forgets all of it: buckets start full,
+and epochs are read from the database with the first principal. Nothing is lost that matters, since no other process shares them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from gateway.domain import buckets
+from gateway.domain.admission import Answer, Ask, Conservation, Decision, Gauge
+from gateway.domain.buckets import MICRO, Bucket, Claim, Kind
+
+_Key = tuple[int, int, str, str]
+_GRACE_US = 1_000_000
+
+
+@dataclass(slots=True)
+class _Lease:
+    claims: tuple[Claim, ...]
+    ends: int
+
+
+@dataclass(slots=True)
+class _Account:
+    """One account's state. `claimed` is the last claim on each bucket: its limits are the present ones. `open` holds the
+    reservations by call ID; the rest counts tokens in whole units.
+    """
+
+    epoch: int = 0
+    buckets: dict[_Key, Bucket] = field(default_factory=dict)
+    claimed: dict[_Key, Claim] = field(default_factory=dict)
+    full_at: dict[_Key, int] = field(default_factory=dict)
+    open: dict[str, _Lease] = field(default_factory=dict)
+    reserved: int = 0
+    overdrawn: int = 0
+    settled: int = 0
+    given_back: int = 0
+    expired: int = 0
+
+    def conservation(self) -> Conservation:
+        live = sum(_tokens(lease.claims) for lease in self.open.values())
+        return Conservation(self.reserved, self.overdrawn, self.settled, self.given_back, live, self.expired)
+
+
+class MemoryAdmissions:
+    """Implements the data plane's `Admissions` and the control plane's raising of epochs.
+
+    `clock` gives microseconds, monotonic; `lease_us` is how long a reservation lives unless it is renewed.
+    """
+
+    def __init__(self, *, clock: Callable[[], int], lease_us: int) -> None:
+        self._clock = clock
+        self._lease_us = lease_us
+        self._accounts: dict[str, _Account] = {}
+        self._listeners: list[Callable[[str], None]] = []
+
+    async def admit(self, ask: Ask) -> Decision:
+        account = self._accounts.setdefault(ask.account_id, _Account())
+        now = self._clock()
+        if ask.epoch < account.epoch:
+            return Decision(Answer.STALE, decided_at=now)
+        # Read from the database, which is the authority, so a higher one is in force already.
+        account.epoch = ask.epoch
+        if not ask.claims:
+            return Decision(Answer.ADMITTED, decided_at=now)
+        if ask.call_id in account.open:
+            return Decision(Answer.ADMITTED, self._gauges(account, ask.claims, now), decided_at=now)
+        keys = [_key(claim) for claim in ask.claims]
+        verdict = buckets.decide(ask.claims, [account.buckets.get(key) for key in keys], now)
+        for key, claim, bucket in zip(keys, ask.claims, verdict.buckets, strict=True):
+            account.claimed[key] = claim
+            self._store(account, key, bucket, now)
+        gauges = self._gauges(account, ask.claims, now)
+        if verdict.refused is not None:
+            return Decision(Answer.REFUSED, gauges, ask.claims[verdict.refused], verdict.wait_us, now)
+        account.open[ask.call_id] = _Lease(ask.claims, now + self._lease_us)
+        account.reserved += _tokens(ask.claims)
+        return Decision(Answer.ADMITTED, gauges, decided_at=now)
+
+    def settle(self, account_id: str, call_id: str, tokens: int) -> None:
+        account = self._accounts.get(account_id)
+        lease = account.open.pop(call_id, None) if account is not None else None
+        if account is None or lease is None:
+            return
+        now = self._clock()
+        for claim in lease.claims:
+            if claim.kind is Kind.TOKENS:
+                key = _key(claim)
+                # By the limits of now: a call of before a change must not clamp the bucket to those of then.
+                present = replace(account.claimed.setdefault(key, claim), amount=claim.amount)
+                self._store(account, key, buckets.settled(account.buckets.get(key), present, tokens, now), now)
+                account.settled += tokens
+                account.overdrawn += max(0, tokens - claim.amount)
+                account.given_back += max(0, claim.amount - tokens)
+
+    def touched(self, account_id: str, epoch: int) -> bool:
+        account = self._accounts.get(account_id)
+        return account is not None and account.epoch != epoch
+
+    def renew(self, calls: Sequence[tuple[str, str]]) -> None:
+        ends = self._clock() + self._lease_us
+        for account_id, call_id in calls:
+            account = self._accounts.get(account_id)
+            lease = account.open.get(call_id) if account is not None else None
+            if lease is not None:
+                lease.ends = ends
+
+    async def raise_epochs(self, epochs: Mapping[str, int]) -> None:
+        """Put epochs in force, never lowering one, and tell whoever listens."""
+        for account_id, epoch in epochs.items():
+            account = self._accounts.setdefault(account_id, _Account())
+            account.epoch = max(account.epoch, epoch)
+        for account_id in epochs:
+            for listener in self._listeners:
+                listener(account_id)
+
+    def on_raise(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with the ID of each account whose epoch was raised."""
+        self._listeners.append(listener)
+
+    def sweep(self) -> None:
+        """End the leases that have lapsed (their tokens are not given back); forget buckets that have been full for a while."""
+        now = self._clock()
+        for account in self._accounts.values():
+            for call_id in [call_id for call_id, lease in account.open.items() if lease.ends < now]:
+                account.expired += _tokens(account.open.pop(call_id).claims)
+            for key in [key for key, full_at in account.full_at.items() if full_at + _GRACE_US < now]:
+                del account.buckets[key], account.full_at[key], account.claimed[key]
+
+    def conservation(self) -> Conservation:
+        """The sum over all accounts."""
+        parts = [account.conservation() for account in self._accounts.values()]
+        return Conservation(
+            reserved=sum(part.reserved for part in parts),
+            overdrawn=sum(part.overdrawn for part in parts),
+            settled=sum(part.settled for part in parts),
+            given_back=sum(part.given_back for part in parts),
+            live=sum(part.live for part in parts),
+            expired=sum(part.expired for part in parts),
+        )
+
+    def _store(self, account: _Account, key: _Key, bucket: Bucket, now: int) -> None:
+        account.buckets[key] = bucket
+        account.full_at[key] = now + buckets.reset_us(bucket, account.claimed[key], now)
+
+    def _gauges(self, account: _Account, claims: Sequence[Claim], now: int) -> tuple[Gauge, ...]:
+        gauges = []
+        for claim in claims:
+            bucket = buckets.refilled(account.buckets.get(_key(claim)), claim, now)
+            gauges.append(Gauge(claim, max(0, bucket.micro // MICRO), buckets.reset_us(bucket, claim, now)))
+        return tuple(gauges)
+
+
+def _key(claim: Claim) -> _Key:
+    return (claim.level, claim.kind, claim.owner, claim.model)
+
+
+def _tokens(claims: Sequence[Claim]) -> int:
+    return sum(claim.amount for claim in claims if claim.kind is Kind.TOKENS)

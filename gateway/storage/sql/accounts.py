@@ -1,0 +1,48 @@
+"""Accounts: the tenants, each of which owns workspaces."""
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.storage.sql.tables import accounts
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRow:
+    """`created_at` is Unix time in milliseconds."""
+
+    id: str
+    name: str
+    is_default: bool
+    created_at: int
+
+
+_COLUMNS = (accounts.c.id, accounts.c.name, accounts.c.is_default, accounts.c.created_at)
+
+
+async def insert(conn: AsyncConnection, row: AccountRow) -> None:
+    await conn.execute(
+        sa.insert(accounts).values(
+            id=row.id, name=row.name, is_default=row.is_default, epoch=1, raised_epoch=1, created_at=row.created_at
+        )
+    )
+
+
+async def get(conn: AsyncConnection, account_id: str) -> AccountRow | None:
+    found = (await conn.execute(sa.select(*_COLUMNS).where(accounts.c.id == account_id))).one_or_none()
+    return None if found is None else AccountRow(*found)
+
+
+async def default(conn: AsyncConnection) -> AccountRow | None:
+    """The account that exists from the first start; None in a database that was never started."""
+    found = (await conn.execute(sa.select(*_COLUMNS).where(accounts.c.is_default).limit(1))).one_or_none()
+    return None if found is None else AccountRow(*found)
+
+
+async def page(conn: AsyncConnection, *, limit: int, after: tuple[int, str] | None) -> list[AccountRow]:
+    """At most `limit` accounts in the order they were made, behind the one made at `after` (its time and ID)."""
+    query = sa.select(*_COLUMNS).order_by(accounts.c.created_at, accounts.c.id).limit(limit)
+    if after is not None:
+        query = query.where(sa.tuple_(accounts.c.created_at, accounts.c.id) > after)
+    return [AccountRow(*found) for found in await conn.execute(query)]

@@ -1,0 +1,81 @@
+"""Workspaces: each belongs to one account; one of an account's is its default."""
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.storage.sql.tables import api_keys, workspaces
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceRow:
+    """`created_at` is Unix time in milliseconds; `key_count` counts the keys that are not deleted."""
+
+    id: str
+    account_id: str
+    name: str
+    is_default: bool
+    created_at: int
+    key_count: int = 0
+
+
+_KEY_COUNT = (
+    sa.select(sa.func.count())
+    .select_from(api_keys)
+    .where(api_keys.c.workspace_id == workspaces.c.id)
+    .correlate(workspaces)
+    .scalar_subquery()
+)
+_COLUMNS = (
+    workspaces.c.id,
+    workspaces.c.account_id,
+    workspaces.c.name,
+    workspaces.c.is_default,
+    workspaces.c.created_at,
+    _KEY_COUNT,
+)
+
+
+async def insert(conn: AsyncConnection, row: WorkspaceRow) -> None:
+    await conn.execute(
+        sa.insert(workspaces).values(
+            id=row.id, account_id=row.account_id, name=row.name, is_default=row.is_default, created_at=row.created_at
+        )
+    )
+
+
+async def get(conn: AsyncConnection, workspace_id: str) -> WorkspaceRow | None:
+    found = (await conn.execute(sa.select(*_COLUMNS).where(workspaces.c.id == workspace_id))).one_or_none()
+    return None if found is None else WorkspaceRow(*found)
+
+
+async def count(conn: AsyncConnection, account_id: str) -> int:
+    """How many workspaces the account has, its default one included."""
+    query = sa.select(sa.func.count()).select_from(workspaces).where(workspaces.c.account_id == account_id)
+    return (await conn.execute(query)).scalar_one()
+
+
+async def rename(conn: AsyncConnection, account_id: str, workspace_id: str, name: str) -> None:
+    await conn.execute(
+        sa.update(workspaces).where(workspaces.c.id == workspace_id, workspaces.c.account_id == account_id).values(name=name)
+    )
+
+
+async def page(
+    conn: AsyncConnection, *, account_id: str | None, search: str | None, limit: int, after: tuple[int, str] | None
+) -> list[WorkspaceRow]:
+    """At most `limit` workspaces in the order they were made, behind the one made at `after` (its time and ID).
+
+    `search` is a part of the name or of the ID, in any case.
+    """
+    query = sa.select(*_COLUMNS).order_by(workspaces.c.created_at, workspaces.c.id).limit(limit)
+    if account_id is not None:
+        query = query.where(workspaces.c.account_id == account_id)
+    if search:
+        query = query.where(
+            workspaces.c.name.icontains(search, autoescape=True) | workspaces.c.id.icontains(search, autoescape=True)
+        )
+    if after is not None:
+        query = query.where(sa.tuple_(workspaces.c.created_at, workspaces.c.id) > after)
+    return [WorkspaceRow(*found) for found in await conn.execute(query)]
