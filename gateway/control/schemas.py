@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, S
 from pydantic_core import PydanticCustomError
 
 from gateway.control.paging import DEFAULT_LIMIT, MAX_LIMIT
+from gateway.control.services.checks import is_model_name
 
 Item = TypeVar("Item")
 
@@ -26,8 +27,14 @@ def _trimmed(text: str) -> str:
     return trimmed
 
 
+def _model_name(name: str) -> str:
+    if not is_model_name(name):
+        raise PydanticCustomError("model_name", "must be a model's name of 1 to 255 printable characters")
+    return name
+
+
 Id = Annotated[str, Path(max_length=64, pattern=r"^[!-~]+$")]
-ModelPath = Annotated[str, Path(max_length=255, pattern=r"^[^\s\p{Cc}]+$", description="The model's public name; may contain `/`.")]
+ModelPath = Annotated[str, Path(description="The model's public name; may contain `/`."), AfterValidator(_model_name)]
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="At most this many rows.")]
 Cursor = Annotated[str | None, Query(max_length=2000, description="`next_cursor` of the page before.")]
 Filter = Annotated[str | None, Query(max_length=300, pattern=_CONTROL)]
@@ -36,7 +43,7 @@ PAGE = DEFAULT_LIMIT
 AccountName = Annotated[StrictStr, Field(min_length=1, max_length=120, pattern=_CONTROL), AfterValidator(_trimmed)]
 WorkspaceName = Annotated[StrictStr, Field(min_length=1, max_length=30, pattern=_CONTROL), AfterValidator(_trimmed)]
 Description = Annotated[StrictStr, Field(max_length=200, pattern=_CONTROL)]
-ModelName = Annotated[StrictStr, Field(min_length=1, max_length=255, pattern=r"^[^\s\p{Cc}]+$")]
+ModelName = Annotated[StrictStr, AfterValidator(_model_name)]
 PerMinute = Annotated[StrictInt | None, Field(description="Units a minute; null sets no limit at this level.")]
 
 

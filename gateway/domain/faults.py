@@ -1,7 +1,11 @@
 """What the floors above the rules raise to each other when a part of the world fails; never shown to a client as it is."""
 
 
-class KeyStoreUnavailable(Exception):  # noqa: N818 — names the part that is away
+class StorageUnavailable(Exception):  # noqa: N818 — names the part that is away
+    """The database cannot be used now; what was asked of it may work later."""
+
+
+class KeyStoreUnavailable(StorageUnavailable):
     """The key store cannot be asked; what is not cached is unknown, which is not the same as wrong."""
 
 

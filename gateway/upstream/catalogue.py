@@ -29,7 +29,7 @@ class Catalogue:
         self._stored: dict[str, Model] = {}
         self._served: Mapping[str, tuple[Deployment, ...]] = {}
         self._models: dict[str, Model] = {}
-        self._owners: list[tuple[Model, str]] | None = []
+        self._owners: list[tuple[Model, str]] | None = None
         self._reload = Coalesced(self._read_stored)
 
     async def at_least(self, version: int) -> None:

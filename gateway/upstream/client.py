@@ -17,6 +17,7 @@ from gateway.domain.upstreams import Headers, Upstream
 
 # Set by this module alone: the target, the framing, and the credential, which must never be the caller's.
 _OWN = frozenset((b"host", b"content-length", b"transfer-encoding", b"authorization"))
+_LONGEST_WORDS = 200
 _NO_REPLY = "Server disconnected without sending a response."
 # What the transport raises: its own errors, OSError from TLS, UnicodeError for a host that is no host name.
 _FAULTS = (httpx2.TransportError, httpx2.InvalidURL, httpx2.StreamError, OSError, UnicodeError)
@@ -211,12 +212,15 @@ def _unanswered(error: Exception) -> bool:
 
 
 def _words(error: BaseException) -> str:
-    """What went wrong, from the error at the bottom, for the log and the admin API.
+    """What went wrong, for the log and the admin API: the operating system's own words where there are any.
 
     Of a malformed reply only the complaint is told, without the bytes that h11 quotes behind a colon: they may be a completion.
     """
-    malformed = isinstance(error, httpx2.RemoteProtocolError)
-    while error.__cause__ is not None:
-        error = error.__cause__
-    text = str(error) or type(error).__name__
-    return (text.partition(":")[0] if malformed else text)[:200]
+    if isinstance(error, httpx2.RemoteProtocolError):
+        return str(error).partition(":")[0][:_LONGEST_WORDS]
+    words = error
+    below = error.__cause__ or error.__context__
+    while below is not None:
+        words = below if isinstance(below, OSError) else words
+        below = below.__cause__ or below.__context__
+    return (str(words) or type(words).__name__)[:_LONGEST_WORDS]

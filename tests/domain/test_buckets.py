@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import pairwise, permutations
+from typing import Self
 
 import pytest
 from hypothesis import assume, given
@@ -338,7 +339,7 @@ def test_a_level_never_falls_by_itself(data: st.DataObject, claim: Claim) -> Non
 class Double(int):
     """An integer that refuses to grow to 2^53, and whose results refuse it too."""
 
-    def __new__(cls, value: int) -> "Double":
+    def __new__(cls, value: int) -> Self:
         assert abs(value) < 2**53
         return super().__new__(cls, value)
 

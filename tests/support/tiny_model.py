@@ -5,6 +5,7 @@ from pathlib import Path
 
 import gguf
 import numpy as np
+from numpy.typing import NDArray
 
 _EMBEDDING = 64
 _FEED_FORWARD = 128
@@ -12,14 +13,15 @@ _LAYERS = 2
 _HEADS = 4
 _CONTEXT = 65_536
 _SEED = 20_240_613
-_VERSION = 1
+_VERSION = 3
 """Part of the cached file's name: raise it with every change here."""
 
-_WORDS = (
-    "the of and to in is that for it as was with be by on not he his but at are this have from or had an they which one you "
-    "were all her she there would their we him been has when who will no more if out so up said what its about than into them "
-    "can only other time new some could these two may first then do any like my now over such our man me even most made after"
-).split()
+_WORDS = """
+the of and to in is that for it as was with be by on not he his but at are this have from
+or had an they which one you were all her she there would their we him been has when who will no more if
+out so up said what its about than into them can only other time new some could these two may first then do any
+like my now over such our man me even most made after
+"""
 _CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
     "{% if add_generation_prompt %}assistant:{% endif %}"
@@ -41,10 +43,10 @@ def tiny_model() -> Path:
 def _vocabulary() -> list[tuple[str, float, gguf.TokenType]]:
     """A SentencePiece vocabulary: three control tokens, all 256 bytes as the fallback, letters and words."""
     space = "\N{LOWER ONE EIGHTH BLOCK}"
-    control = [("<unk>", 0.0, gguf.TokenType.UNKNOWN), ("<s>", 0.0, gguf.TokenType.CONTROL), ("</s>", 0.0, gguf.TokenType.CONTROL)]
+    control = [("<unk>", 0.0, gguf.TokenType.UNKNOWN)] + [(text, 0.0, gguf.TokenType.CONTROL) for text in ("<s>", "</s>")]
     fallback = [(f"<0x{byte:02X}>", 0.0, gguf.TokenType.BYTE) for byte in range(256)]
     # SentencePiece builds a token by merging two tokens: so every beginning of a word is a token as well.
-    beginnings = {space + word[:end]: -float(end) for word in _WORDS for end in range(1, len(word) + 1)}
+    beginnings = {space + word[:end]: -float(end) for word in _WORDS.split() for end in range(1, len(word) + 1)}
     letters = {chr(code): -10.0 for code in range(ord("!"), ord("~") + 1)} | {space: -10.0}
     pieces = [(text, score, gguf.TokenType.NORMAL) for text, score in (letters | beginnings).items()]
     return control + fallback + pieces
@@ -74,8 +76,8 @@ def _write(path: Path) -> None:
 
     random = np.random.default_rng(_SEED)
 
-    def weights(*shape: int) -> np.ndarray:
-        return (random.standard_normal(shape) / np.sqrt(shape[-1])).astype(np.float32)
+    def weights(*shape: int) -> NDArray[np.float32]:
+        return random.standard_normal(shape, dtype=np.float32) / np.float32(shape[-1] ** 0.5)
 
     output = weights(len(vocabulary), _EMBEDDING) * 4
     # Zero logits for bytes and control tokens: the model speaks in whole words and does not stop by itself.

@@ -8,6 +8,7 @@ from gateway.control.problems import Conflict, NotFound
 from gateway.control.services import limits as levels
 from gateway.control.services import models, workspaces
 from gateway.control.services.audit import record
+from gateway.control.services.checks import refuse, shown
 from gateway.domain.grants import Limits, check_grant
 from gateway.storage.sql import grants
 from gateway.storage.sql.engine import reading
@@ -50,7 +51,7 @@ async def put(services: Services, caller: Caller, workspace_id: str, model: str,
     account_id = workspace.account_id
     async with services.policy.change(account_id) as conn:
         account = await levels.effective(conn, services, account_id, model)
-        levels.refuse(check_grant(limits, account.limits, is_default=False))
+        refuse(check_grant(limits, account.limits, is_default=False))
         before = await grants.get(conn, workspace_id, model)
         now = services.now_ms()
         row = GrantRow(workspace_id, model, limits, now if before is None else before.created_at, now)
@@ -63,8 +64,8 @@ async def put(services: Services, caller: Caller, workspace_id: str, model: str,
             "grant.set",
             f"{workspace_id}/{model}",
             account_id=account_id,
-            before=None if before is None else levels.shown(before.limits),
-            after=levels.shown(limits),
+            before=None if before is None else shown(before.limits),
+            after=shown(limits),
         )
     return SetGrant(row, before is None, warnings)
 
@@ -81,5 +82,5 @@ async def delete(services: Services, caller: Caller, workspace_id: str, model: s
         await grants.delete(conn, workspace_id, model)
         target = f"{workspace_id}/{model}"
         await record(
-            conn, services, caller, "grant.delete", target, account_id=account_id, before=levels.shown(before.limits)
+            conn, services, caller, "grant.delete", target, account_id=account_id, before=shown(before.limits)
         )

@@ -1,15 +1,15 @@
 """Account-level limits: an account's own come before the model's, and these before the defaults of the settings."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from gateway.control.context import Caller, Services
 from gateway.control.paging import Page, after_name, cut
-from gateway.control.problems import BadRequest, FieldError, NotFound
+from gateway.control.problems import NotFound
 from gateway.control.services import models
 from gateway.control.services.audit import record
-from gateway.domain.grants import NO_LIMITS, LimitProblem, Limits, check_limits
+from gateway.control.services.checks import refuse, shown
+from gateway.domain.grants import NO_LIMITS, Limits, check_limits
 from gateway.storage.sql import accounts, catalogue_models, grants
 from gateway.storage.sql import limits as stored
 from gateway.storage.sql.engine import AsyncConnection, reading
@@ -26,17 +26,10 @@ class Effective:
     source: Source | None
 
 
-def refuse(problems: Sequence[LimitProblem]) -> None:
-    """Raise BadRequest if there are problems."""
-    if problems:
-        errors = [FieldError(problem.param, problem.message) for problem in problems]
-        raise BadRequest(" ".join(problem.message for problem in problems), errors=errors)
-
-
-def _effective(model: str, own: Limits, models_: Limits, default: Limits) -> Effective:
-    levels: tuple[tuple[Source, Limits], ...] = (("account", own), ("model", models_), ("default", default))
+def _effective(model: str, own: Limits, of_model: Limits, default: Limits) -> Effective:
+    levels: tuple[tuple[Source, Limits], ...] = (("account", own), ("model", of_model), ("default", default))
     source = next((name for name, limits in levels if limits != NO_LIMITS), None)
-    return Effective(model, own.over(models_).over(default), source)
+    return Effective(model, own.over(of_model).over(default), source)
 
 
 async def effective(conn: AsyncConnection, services: Services, account_id: str, model: str) -> Effective:
@@ -114,7 +107,3 @@ async def delete(services: Services, caller: Caller, account_id: str, model: str
         await stored.delete(conn, account_id, model)
         target = f"{account_id}/{model}"
         await record(conn, services, caller, "limits.delete", target, account_id=account_id, before=shown(before))
-
-
-def shown(limits: Limits) -> dict[str, int | None]:
-    return {"rpm": limits.rpm, "tpm": limits.tpm}

@@ -5,8 +5,9 @@ from typing import Any
 
 from gateway.control.context import Caller, Services
 from gateway.control.paging import Page, after_name, cut
-from gateway.control.problems import BadRequest, FieldError, NotFound
+from gateway.control.problems import NotFound
 from gateway.control.services.audit import record
+from gateway.control.services.checks import refuse, shown
 from gateway.domain.grants import NO_LIMITS, Limits, check_limits
 from gateway.storage.sql import catalogue_models, grants
 from gateway.storage.sql.catalogue_models import ModelRow
@@ -79,10 +80,7 @@ async def put(
     services: Services, caller: Caller, name: str, *, limits: Limits, kind: str | None, vendor: str | None
 ) -> tuple[KnownModel, bool]:
     """Store what is said of a model, in place of what was; answers it and whether it is new in the database. Raises BadRequest."""
-    problems = check_limits(limits)
-    if problems:
-        errors = [FieldError(problem.param, problem.message) for problem in problems]
-        raise BadRequest(" ".join(problem.message for problem in problems), errors=errors)
+    refuse(check_limits(limits))
     async with services.policy.change_catalogue() as conn:
         before = await catalogue_models.get(conn, name)
         now = services.now_ms()
@@ -111,4 +109,4 @@ async def delete(services: Services, caller: Caller, name: str) -> None:
 
 
 def _shown(row: ModelRow) -> dict[str, Any]:
-    return {"type": row.type, "vendor": row.vendor, "rpm": row.limits.rpm, "tpm": row.limits.tpm}
+    return {"type": row.type, "vendor": row.vendor, **shown(row.limits)}

@@ -15,6 +15,7 @@ from gateway.control.paging import Page, after_name, cut
 from gateway.control.ports import UpstreamState
 from gateway.control.problems import BadRequest, Conflict, NotFound, SavedNotInForce
 from gateway.control.services.audit import record
+from gateway.control.services.checks import LONGEST_MODEL_NAME, is_model_name
 from gateway.domain import ids
 from gateway.domain.faults import KeyStoreUnavailable
 from gateway.domain.upstreams import Upstream
@@ -22,7 +23,6 @@ from gateway.storage.sql import upstreams
 from gateway.storage.sql.engine import AsyncConnection, StorageUnavailable, reading, writing
 from gateway.storage.sql.upstreams import UpstreamRow
 
-_LONGEST_MODEL = 255
 _MOST_MODELS = 10_000
 
 
@@ -48,11 +48,8 @@ def read_models(models: list[str] | dict[str, str] | str) -> tuple[dict[str, str
     for public, own in pairs:
         if public == "*":
             continue
-        for name in (public, own):
-            if not name or len(name) > _LONGEST_MODEL or not name.isprintable() or any(letter.isspace() for letter in name):
-                raise BadRequest.field(
-                    "models", f"A model's name has 1 to {_LONGEST_MODEL} characters, without spaces and control characters."
-                )
+        if not (is_model_name(public) and is_model_name(own)):
+            raise BadRequest.field("models", f"A model's name has 1 to {LONGEST_MODEL_NAME} printable characters.")
         if named.get(public, own) != own:
             raise BadRequest.field("models", f"The public name {public} stands twice, for two names of the upstream; keep one.")
         named[public] = own

@@ -1,0 +1,218 @@
+"""The composition root: builds every part from settings, opens it, closes it. Nothing imports this but the command line."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from starlette.types import Receive, Scope, Send
+
+from gateway.config_schema import Secrets, Settings
+from gateway.control.app import create_control
+from gateway.control.context import Services
+from gateway.control.health import health_routes
+from gateway.dataplane.admit import Gate
+from gateway.dataplane.asgi import AsgiEdge, AsgiExchange
+from gateway.dataplane.authenticate import Keys
+from gateway.dataplane.bodies import Bodies
+from gateway.dataplane.endpoints import ENDPOINTS, PREFIX, Routes
+from gateway.dataplane.estimate import Estimator
+from gateway.dataplane.forward import Forwarder
+from gateway.dataplane.meter import Meter
+from gateway.dataplane.open_calls import OpenCalls
+from gateway.dataplane.pipeline import DataPlane, serve
+from gateway.dataplane.waiting import WaitingRoom
+from gateway.domain.credentials import pepper_fingerprint
+from gateway.domain.grants import Limits
+from gateway.domain.upstreams import Upstream
+from gateway.ops.lifespan import lifespan
+from gateway.ops.metrics import Metrics
+from gateway.storage.memory.admission import MemoryAdmissions
+from gateway.storage.sql import upstreams as stored_upstreams
+from gateway.storage.sql.bootstrap import Bootstrap, ensure_default_account
+from gateway.storage.sql.engine import create_engine, reading
+from gateway.storage.sql.ledger import SqlLedger
+from gateway.storage.sql.meta import check_pepper
+from gateway.storage.sql.migrate import check_revision
+from gateway.storage.sql.models import read_catalogue
+from gateway.storage.sql.policy import Policy
+from gateway.storage.sql.principals import SqlKeyStore
+from gateway.upstream.catalogue import Catalogue
+from gateway.upstream.client import HttpClient
+from gateway.upstream.directory import Directory
+from gateway.upstream.listing import Listings
+from gateway.upstream.pool import UpstreamPool
+
+_log = logging.getLogger(__name__)
+_LISTING_SECONDS = 3.0
+_RAISE_SECONDS = 1.0
+_MICRO = 1_000_000
+
+
+def _now_us() -> int:
+    return time.monotonic_ns() // 1000
+
+
+class Gateway:
+    """The ASGI application. Its parts are opened and closed with the lifespan; `ready` says whether it takes calls.
+
+    `offline` is for management commands without a server: upstreams are not asked for their models.
+    """
+
+    def __init__(self, settings: Settings, secrets: Secrets, upstreams: Sequence[Upstream], *, offline: bool = False) -> None:
+        self.ready = False
+        self.bootstrap: Bootstrap | None = None
+        self.metrics = Metrics()
+        self._offline = offline
+        self._pepper = secrets.key_pepper
+        self._engine = create_engine(settings.database_url)
+        self._admissions = MemoryAdmissions(clock=_now_us, lease_us=int(settings.limits.lease_seconds * _MICRO))
+        self._policy = Policy(self._engine, self._admissions)
+        self._ledger = SqlLedger(self._engine)
+        self._client = HttpClient(
+            connect=settings.upstream.connect_seconds,
+            first_byte=settings.upstream.first_byte_seconds,
+            idle=settings.upstream.idle_seconds,
+            max_connections=settings.upstream.max_connections,
+        )
+        self.directory = Directory(upstreams, self._stored_upstreams)
+        self._listings = Listings(self.directory, self._client)
+        self.catalogue = Catalogue(lambda: read_catalogue(self._engine), self.directory, self._listings)
+        self._keys = Keys(
+            SqlKeyStore(self._engine),
+            self.catalogue,
+            pepper=secrets.key_pepper,
+            max_keys=settings.cache.max_keys,
+            miss_seconds=settings.cache.miss_seconds,
+            clock=time.monotonic,
+        )
+        self._open_calls = OpenCalls(self._keys, self._admissions, self._admissions.sweep)
+        self._admissions.on_raise(self._open_calls.policy_changed)
+        self._waiting = WaitingRoom(
+            most=settings.limits.max_waiting,
+            longest=settings.limits.max_wait_seconds,
+            clock=time.monotonic,
+            random=random.random,
+        )
+        self._bodies = Bodies(most=settings.server.max_body_bytes, most_together=settings.server.max_body_bytes_total)
+        defaults = Limits(rpm=settings.limits.default_rpm, tpm=settings.limits.default_tpm)
+        self.services = Services(
+            engine=self._engine,
+            policy=self._policy,
+            catalogue=self.catalogue,
+            upstreams=self.directory,
+            admin_token=secrets.admin_token,
+            pepper=secrets.key_pepper,
+            now_ms=lambda: time.time_ns() // 1_000_000,
+            base_url=f"http://{settings.server.host}:{settings.server.port}{PREFIX}",
+            keys_per_workspace=settings.limits.keys_per_workspace,
+            workspaces_per_account=settings.limits.workspaces_per_account,
+            default_limits=defaults,
+        )
+        self._watch_metrics()
+        self._app = self._edge(settings, defaults)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await lifespan(self.open, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Open every part, and close all that were opened, in the opposite order. Raises what a part cannot start with."""
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._engine.dispose)
+            await check_revision(self._engine)
+            await check_pepper(self._engine, pepper_fingerprint(self._pepper))
+            self.bootstrap = await ensure_default_account(self._engine)
+            await self._policy.sweep()
+            stack.push_async_callback(self._client.close)
+            await self.directory.reload()
+            await self.catalogue.reload()
+            await self._ledger.start()
+            stack.push_async_callback(self._ledger.close)
+            stack.push_async_callback(self._keys.close)
+            if not self._offline:
+                await self._listings.start(_LISTING_SECONDS)
+                stack.push_async_callback(self._listings.close)
+                self._open_calls.start()
+                stack.push_async_callback(self._open_calls.stop)
+                sweeper = asyncio.create_task(self._sweep_raises())
+                stack.push_async_callback(_cancelled, sweeper)
+            self.ready = True
+            try:
+                yield
+            finally:
+                self.ready = False
+
+    async def _stored_upstreams(self) -> list[Upstream]:
+        async with reading(self._engine) as connection:
+            return [row.upstream for row in await stored_upstreams.every(connection)]
+
+    async def _sweep_raises(self) -> None:
+        """Finish what a crash, or a failed raise, left between a commit and its epoch coming into force."""
+        while True:
+            await asyncio.sleep(_RAISE_SECONDS)
+            try:
+                await self._policy.sweep()
+            except Exception:  # noqa: BLE001 — a database that is away now may be back at the next turn
+                _log.warning("raised epochs could not be swept", exc_info=True)
+
+    def _edge(self, settings: Settings, defaults: Limits) -> AsgiEdge:
+        estimator = Estimator(settings.limits.reserve_output)
+        gate = Gate(
+            keys=self._keys,
+            catalogue=self.catalogue,
+            admissions=self._admissions,
+            estimator=estimator,
+            waiting=self._waiting,
+            metrics=self.metrics,
+            defaults=defaults,
+        )
+        plane = DataPlane(
+            gate=gate,
+            routes=Routes(ENDPOINTS),
+            bodies=self._bodies,
+            forwarder=Forwarder(UpstreamPool(self.directory, self._client)),
+            meter=Meter(self._admissions, self._ledger, estimator),
+            open_calls=self._open_calls,
+            metrics=self.metrics,
+        )
+
+        async def answer(exchange: AsgiExchange) -> None:
+            await serve(exchange, plane)
+
+        routes = health_routes(problems=self._problems, metrics=self.metrics.render, admin_token=self.services.admin_token)
+        control = create_control(self.services, extra_routes=routes)
+        return AsgiEdge(answer, control, body_seconds=settings.server.body_timeout_seconds)
+
+    def _watch_metrics(self) -> None:
+        metrics, ledger, keys = self.metrics, self._ledger, self._keys
+        metrics.watch_conservation(self._admissions.conservation)
+        metrics.gauge("gateway_open_calls", "Admitted calls under way.", lambda: len(self._open_calls))
+        metrics.gauge("gateway_open_streams", "Streams under way.", lambda: self._open_calls.streams)
+        metrics.gauge("gateway_request_bodies_bytes", "Request bodies held.", lambda: self._bodies.held)
+        metrics.gauge("gateway_waiting_calls", "Calls that wait instead of a 429.", lambda: self._waiting.waiting)
+        metrics.counter("gateway_key_cache_hits", "Keys found in the cache.", lambda: keys.hits)
+        metrics.counter("gateway_key_cache_reads", "Reads of the key store.", lambda: keys.reads)
+        metrics.gauge("gateway_ledger_waiting", "Ledger entries not stored yet.", lambda: ledger.waiting)
+        metrics.counter("gateway_ledger_written", "Ledger entries stored.", lambda: ledger.written)
+        metrics.counter("gateway_ledger_lost", "Ledger entries given up.", lambda: ledger.lost)
+        metrics.counter("gateway_ledger_failures", "Failed writes of ledger batches.", lambda: ledger.failures)
+
+    async def _problems(self) -> list[str]:
+        """What keeps the gateway from taking calls: a part that is not open, a database that does not answer."""
+        problems = [] if self.ready else ["not open"]
+        try:
+            await check_revision(self._engine)
+        except Exception:  # noqa: BLE001 — whatever keeps the database from answering, we are not ready
+            problems.append("database")
+        return problems
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,78 @@
+"""The admin token and the key pepper: as they are set, else made once and kept in the data folder (mode 0600)."""
+
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from gateway.app import Secrets
+from gateway.commands.output import Failure
+from gateway.config import Settings
+
+TOKEN_FILE = "admin-token"  # noqa: S105 — a file's name
+PEPPER_FILE = "key-pepper"
+_BYTES = 32
+
+
+def obtain(settings: Settings) -> tuple[Secrets, list[str]]:
+    """The secrets, those that are not set made on first use, and warnings. Raises Failure where a file cannot be used."""
+    token, token_warnings = _one(settings, "admin_token", TOKEN_FILE, "GATEWAY_ADMIN_TOKEN")
+    pepper, pepper_warnings = _one(settings, "key_pepper", PEPPER_FILE, "GATEWAY_KEY_PEPPER")
+    return Secrets(admin_token=token, pepper=pepper.encode()), token_warnings + pepper_warnings
+
+
+def admin_token(settings: Settings) -> str | None:
+    """The admin token as it is set or was made, without making one; None if there is none. Raises Failure."""
+    if settings.secrets.admin_token is not None:
+        return settings.secrets.admin_token.get_secret_value()
+    path = settings.storage.data_dir / TOKEN_FILE
+    return _read(path, "GATEWAY_ADMIN_TOKEN")[0] if path.exists() else None
+
+
+def _one(settings: Settings, name: str, file: str, variable: str) -> tuple[str, list[str]]:
+    given = getattr(settings.secrets, name)
+    if given is not None:
+        return given.get_secret_value(), []
+    path = settings.storage.data_dir / file
+    if not path.exists():
+        _make(path)
+    return _read(path, variable)
+
+
+def _make(path: Path) -> None:
+    """Put a new secret into a file that does not exist yet. Of several processes that try at once, one succeeds.
+
+    The whole file gets its name in one step, so nobody reads a part of it, and a crash leaves none behind.
+    """
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, secrets.token_urlsafe(_BYTES).encode() + b"\n")
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass  # another process was first; its secret counts
+        finally:
+            draft.unlink()
+    except OSError as error:
+        raise Failure(f"the secret {path} cannot be made: {error.strerror}.") from None
+
+
+def _read(path: Path, variable: str) -> tuple[str, list[str]]:
+    try:
+        text = path.read_bytes().decode("ascii").strip()
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except (OSError, UnicodeDecodeError):
+        raise Failure(f"the secret in {path} cannot be read. Mend the file, or set {variable}.") from None
+    if not text or not text.isprintable() or " " in text:
+        raise Failure(
+            f"the secret in {path} is empty or has blanks. Put back the right one or set {variable}; "
+            "a new pepper makes every key invalid, a new token does no harm."
+        )
+    if mode & 0o077:
+        return text, [f"others can read {path}; run: chmod 600 {path}"]
+    return text, []

@@ -1,0 +1,246 @@
+"""What there is to set: the tables of gateway.toml, each setting with its default, its unit and its environment name."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from gateway.config_values import (
+    BaseUrl,
+    Credential,
+    DatabaseUrl,
+    Folder,
+    Lower,
+    Models,
+    Seconds,
+    Size,
+    Whole,
+    about,
+    address,
+    choice,
+    model_names,
+    path,
+    seconds,
+    secret,
+    size,
+    text,
+    walk,
+    whole,
+)
+from gateway.domain.upstreams import Upstream
+
+MIB = 1 << 20
+MOST_PER_MINUTE = 10**9
+DATABASE_FILE = "gateway.db"
+FIRST_UPSTREAM = "default"
+"""The name of the upstream of `[upstream]`."""
+PREFIX = "GATEWAY_"
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Server(_Table):
+    """How the gateway listens, and what it takes from clients."""
+
+    host: str = text("127.0.0.1", "The address to listen on; `0.0.0.0` for all.", env="GATEWAY_HOST")
+    port: Whole = whole(8080, "The port to listen on; 0 takes a free one.", least=0, most=65535, env="GATEWAY_PORT")
+    workers: Whole = whole(1, "Worker processes. More than one need Redis.", least=1, most=256, env="GATEWAY_WORKERS")
+    max_body_bytes: Size = size(32 * MIB, "The largest request body; a larger one is answered 413.", least=1024, most=1 << 30)
+    max_body_bytes_total: Size = size(
+        512 * MIB, "All request bodies together that a process holds; beyond, 503.", least=1024, most=1 << 40
+    )
+    max_header_bytes: Size = size(
+        64 << 10, "The largest request line and headers; larger ones are answered 431.", least=1024, most=MIB
+    )
+    header_timeout_seconds: Seconds = seconds(10, "How long a client may take to send its headers; then 408.")
+    body_timeout_seconds: Seconds = seconds(120, "How long a client may take to send its body; then 408.")
+    keep_alive_seconds: Whole = whole(
+        75, "How long a connection without a request is kept open.", least=1, most=86_400, unit="seconds"
+    )
+    graceful_timeout_seconds: Whole = whole(
+        30, "How long calls under way may go on once the gateway is told to stop.", least=0, most=86_400, unit="seconds"
+    )
+
+
+class Storage(_Table):
+    """Where the gateway keeps what it must not forget."""
+
+    data_dir: Folder = path("data", "The data folder: database file, generated secrets, lock.", env="GATEWAY_DATA_DIR")
+    database_url: DatabaseUrl | None = secret(
+        "The database: `sqlite:///file` or `postgresql://user:password@host/name`.",
+        expects="a URL such as sqlite:///data/gateway.db or postgresql://user:password@host/name",
+        env="GATEWAY_DATABASE_URL",
+        shown_default=f"{DATABASE_FILE} in the data folder",
+    )
+    redis_url: Credential | None = secret(
+        "Redis, for several processes. Not supported yet: the gateway refuses to start with it.",
+        expects="unset",
+        env="GATEWAY_REDIS_URL",
+    )
+
+
+class SecretsTable(_Table):
+    """Secrets that are made once, in the data folder, when they are not set."""
+
+    key_pepper: Credential | None = secret(
+        "What API keys are digested with. With another pepper no key works any more, so the gateway refuses to start.",
+        expects="a long random text without blanks",
+        env="GATEWAY_KEY_PEPPER",
+        shown_default="made once, in the file key-pepper in the data folder",
+    )
+    admin_token: Credential | None = secret(
+        "The bearer token of the admin API.",
+        expects="a long random text without blanks",
+        env="GATEWAY_ADMIN_TOKEN",
+        shown_default="made once, in the file admin-token in the data folder",
+    )
+
+
+class UpstreamDefaults(_Table):
+    """One upstream, for the common case, and what holds for all of them."""
+
+    base_url: BaseUrl | None = address(
+        "The model server. Unset, and with no other upstream, a built-in demo upstream is started."
+    )
+    api_key: Credential | None = secret("Its credential, sent as a bearer token.", expects="a text without blanks")
+    models: Models = model_names("The models it serves; `*` is what it lists itself; `public=own` where it uses another name.")
+    connect_seconds: Seconds = seconds(5, "How long connecting to an upstream may take.")
+    first_byte_seconds: Seconds = seconds(300, "How long an upstream may take until its reply begins.")
+    idle_seconds: Seconds = seconds(120, "How long an upstream may be silent in the middle of a reply.")
+    max_connections: Whole = whole(1000, "Connections to upstreams that are open at once.", least=1, most=100_000)
+
+
+class UpstreamTable(_Table):
+    """One of several upstreams, each a table `[[upstreams]]`."""
+
+    name: str = text(..., "What it is called; each name once.", expects="a name")  # type: ignore[arg-type]  # required
+    base_url: BaseUrl = address("The model server.", required=True)
+    api_key: Credential | None = secret("Its credential, sent as a bearer token.", expects="a text without blanks")
+    api_key_env: str | None = text(None, "The environment variable that holds the credential, instead of `api_key`.")
+    models: Models = model_names("As `upstream.models`.")
+    weight: Whole = whole(1, "Its share of the calls of a model that several upstreams serve.", least=1, most=1000)
+
+
+class Limits(_Table):
+    """Rate limits and quotas."""
+
+    default_rpm: Whole | None = whole(
+        None,
+        "Requests a minute that an account may send to a model which has no limits of its own; unset, no limit.",
+        least=1,
+        most=MOST_PER_MINUTE,
+        unit="requests a minute",
+        env="GATEWAY_DEFAULT_RPM",
+    )
+    default_tpm: Whole | None = whole(
+        None, "The same for tokens.", least=1, most=MOST_PER_MINUTE, unit="tokens a minute", env="GATEWAY_DEFAULT_TPM"
+    )
+    keys_per_workspace: Whole = whole(20, "API keys that a workspace may have.", least=1, most=100_000)
+    workspaces_per_account: Whole = whole(20, "Workspaces that an account may have.", least=1, most=100_000)
+    reserve_output: Annotated[Literal["none", "expected", "max"], Lower] = choice(
+        "expected",
+        "What is reserved for a call's output until its usage is known: nothing, the running mean, or all it may ask for.",
+        "none",
+        "expected",
+        "max",
+    )
+    max_wait_seconds: Seconds = seconds(120, "The longest wait that `X-DashScope-Wait-Timeout` can ask for.", least=0)
+    max_waiting: Whole = whole(100, "Calls that may wait in a process at once; 0 turns waiting off.", least=0, most=100_000)
+    lease_seconds: Seconds = seconds(600, "How long a reservation lives when nothing renews it.", least=10)
+
+
+class Cache(_Table):
+    """The in-process cache of API keys."""
+
+    max_keys: Whole = whole(100_000, "Keys that a process remembers, known and unknown ones each.", least=1, most=10_000_000)
+    miss_seconds: Seconds = seconds(5, "How long an unknown key is remembered as such.", least=0, most=3600)
+
+
+class Log(_Table):
+    """What is written to standard error."""
+
+    level: Annotated[Literal["debug", "info", "warning", "error"], Lower] = choice(
+        "info", "From which severity on log lines are written.", "debug", "info", "warning", "error"
+    )
+
+
+class Settings(_Table):
+    """All settings, in the tables of gateway.toml. Immutable; secrets show in no `repr` and no dump."""
+
+    server: Server = Server()
+    storage: Storage = Storage()
+    secrets: SecretsTable = SecretsTable()
+    upstream: UpstreamDefaults = UpstreamDefaults()
+    limits: Limits = Limits()
+    cache: Cache = Cache()
+    log: Log = Log()
+    upstreams: tuple[UpstreamTable, ...] = ()
+
+    @property
+    def database_url(self) -> str:
+        """The database's URL with its driver, such as `sqlite+aiosqlite:///data/gateway.db`. May hold a password."""
+        if self.storage.database_url is not None:
+            return self.storage.database_url.get_secret_value()
+        return f"sqlite+aiosqlite:///{self.storage.data_dir / DATABASE_FILE}"
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the database is a file of this process: the embedded profile."""
+        return self.database_url.startswith("sqlite")
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A setting as the documentation names it; `env` is empty for the keys of `[[upstreams]]`."""
+
+    key: str
+    env: str
+    default: str
+    unit: str
+    description: str
+    expects: str
+    quotable: bool
+
+
+def known_settings() -> list[Known]:
+    """Every setting, in the order of the tables; the keys of `[[upstreams]]` stand last, as `upstreams.name` and so on."""
+    return [*_walked(Settings, ""), *_walked(UpstreamTable, "upstreams.")]
+
+
+def _walked(model: type[BaseModel], prefix: str) -> Iterator[Known]:
+    for key, info in walk(model, prefix):
+        told = about(info)
+        default = told.shown_default
+        if default is None:
+            default = "required" if info.is_required() else "" if info.default is None else f"{info.default}"
+        env = "" if prefix else told.env or PREFIX + key.upper().replace(".", "_")
+        yield Known(key, env, default, told.unit, info.description or "", told.expects, told.quotable)
+
+
+def upstreams_of(settings: Settings) -> list[Upstream]:
+    """The upstreams that the settings name, that of `[upstream]` first; none if there are none."""
+    found = []
+    if settings.upstream.base_url is not None:
+        one = UpstreamTable(
+            name=FIRST_UPSTREAM,
+            base_url=settings.upstream.base_url,
+            api_key=settings.upstream.api_key,
+            models=settings.upstream.models,
+        )
+        found.append(one)
+    return [
+        Upstream(
+            id=f"config-{one.name}",
+            name=one.name,
+            base_url=one.base_url,
+            api_key=None if one.api_key is None else one.api_key.get_secret_value(),
+            models=dict(one.models.names),
+            lists_models=one.models.lists,
+            weight=one.weight,
+            source="config",
+        )
+        for one in [*found, *settings.upstreams]
+    ]

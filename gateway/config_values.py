@@ -1,0 +1,239 @@
+"""The kinds of values that settings have: how each is written in gateway.toml and in the environment, and what is refused.
+
+Every setting is made by one of the functions below, which keep beside its default what the documentation and the messages need:
+its environment name, its unit, and what it expects in words. A message never quotes a value that is or may hold a secret.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, SecretStr
+from pydantic.fields import FieldInfo
+
+_SIZE = re.compile(r"(\d+)\s*(|B|KiB|MiB|GiB|kB|KB|MB|GB)", re.ASCII)
+_FACTORS = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+_MODEL = re.compile(r"[!-+\--<>-~]{1,255}", re.ASCII)  # printable ASCII without blanks, commas and equal signs
+_DATABASES = {
+    "sqlite": "sqlite+aiosqlite",
+    "sqlite+aiosqlite": "sqlite+aiosqlite",
+    "postgres": "postgresql+asyncpg",
+    "postgresql": "postgresql+asyncpg",
+    "postgresql+asyncpg": "postgresql+asyncpg",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What is known of a setting besides its value. `env` is empty where the name follows from the key."""
+
+    expects: str
+    env: str = ""
+    unit: str = ""
+    quotable: bool = True
+    shown_default: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelNames:
+    """The models of an upstream: public names and its own, and whether it serves besides whatever it lists (`*`)."""
+
+    names: Mapping[str, str] = field(default_factory=dict)
+    lists: bool = True
+
+    def __str__(self) -> str:
+        named = [public if public == own else f"{public}={own}" for public, own in self.names.items()]
+        return ",".join([*named, "*"] if self.lists else named)
+
+
+def _setting(default: object, description: str, about: About, **constraints: Any) -> Any:
+    return Field(default=default, description=description, json_schema_extra=asdict(about), **constraints)
+
+
+def about(info: FieldInfo) -> About:
+    """What a setting's field carries."""
+    extra: Any = info.json_schema_extra
+    return About(**extra)
+
+
+def whole(default: int | None, description: str, *, least: int, most: int, unit: str = "", env: str = "") -> Any:
+    about = About(f"a whole number from {least} to {most}", env, unit)
+    return _setting(default, description, about, ge=least, le=most)
+
+
+def seconds(default: float, description: str, *, least: float = 0.1, most: float = 86_400) -> Any:
+    about = About(f"a number from {least:g} to {most:g}", unit="seconds", shown_default=f"{default:g}")
+    return _setting(float(default), description, about, ge=least, le=most)
+
+
+def size(default: int, description: str, *, least: int, most: int) -> Any:
+    about = About(
+        f"a size from {shown_size(least)} to {shown_size(most)}, such as 33554432 or 32MiB",
+        unit="bytes",
+        shown_default=shown_size(default),
+    )
+    return _setting(default, description, about, ge=least, le=most)
+
+
+def choice(default: str, description: str, *choices: str) -> Any:
+    return _setting(default, description, About("one of " + ", ".join(choices)))
+
+
+def text(default: str | None, description: str, *, expects: str = "text", env: str = "", shown_default: str | None = None) -> Any:
+    return _setting(default, description, About(expects, env, shown_default=shown_default), min_length=1)
+
+
+def path(default: str, description: str, *, env: str) -> Any:
+    return _setting(Path(default), description, About("the path of a folder", env))
+
+
+def secret(description: str, *, expects: str, env: str = "", shown_default: str = "") -> Any:
+    return _setting(None, description, About(expects, env, quotable=False, shown_default=shown_default), min_length=1)
+
+
+def address(description: str, *, required: bool = False) -> Any:
+    expects = "an address such as https://models.example/v1, to which /chat/completions is appended"
+    return _setting(... if required else None, description, About(expects, quotable=False))
+
+
+def model_names(description: str) -> Any:
+    expects = "names separated by commas, each a or a=name-over-there, or * for all that the upstream lists"
+    return _setting(ModelNames(), description, About(expects, shown_default="*"))
+
+
+def shown_size(count: int) -> str:
+    """A size in bytes as people write it: `32MiB`."""
+    for unit in ("GiB", "MiB", "KiB"):
+        if count and count % _FACTORS[unit] == 0:
+            return f"{count // _FACTORS[unit]}{unit}"
+    return str(count)
+
+
+def _whole(value: object) -> int:
+    if isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d{1,18}\s*", value, re.ASCII):
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise ValueError
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, str) and re.fullmatch(r"\s*\d{1,9}(\.\d{1,9})?\s*", value, re.ASCII):
+        return float(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    raise ValueError
+
+
+def _size(value: object) -> int:
+    if isinstance(value, str) and (found := _SIZE.fullmatch(value.strip())):
+        return int(found[1]) * _FACTORS[found[2]]
+    return _whole(value)
+
+
+def _folder(value: object) -> object:
+    if isinstance(value, str) and (not value.strip() or set(value) & {"?", "\0"}):
+        raise ValueError("it is empty or has a question mark, which the address of the database file cannot hold")
+    return value
+
+
+def _lower(value: object) -> object:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+def _sendable(value: object) -> object:
+    """A credential that a header can carry."""
+    if isinstance(value, str) and not re.fullmatch(r"[!-~]+", value, re.ASCII):
+        raise ValueError("it has blanks or characters outside ASCII, which no header can carry")
+    return value
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    raise ValueError("it is no text")
+
+
+def base_url(value: object) -> str:
+    """The base URL of an upstream, without a slash at its end. Raises ValueError, whose text quotes nothing of it."""
+    value = _text(value).strip()
+    try:
+        parts = urlsplit(value)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("its host or port cannot be read") from None
+    if parts.scheme not in ("http", "https"):
+        raise ValueError("it does not begin with http:// or https://")
+    if not host or port == 0 or not re.fullmatch(r"[!-~]+", value, re.ASCII):
+        raise ValueError("its host or port cannot be read")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("it holds a user name or password; give the credential as api_key instead")
+    if parts.query or parts.fragment or value.endswith(("?", "#")):
+        raise ValueError("it has a query or a fragment, behind which no path can be appended")
+    if parts.path.rstrip("/").endswith(("/chat/completions", "/completions", "/embeddings", "/models")):
+        raise ValueError("it names one endpoint; leave out what comes behind /v1")
+    return value.rstrip("/")
+
+
+def database_url(value: object) -> str:
+    """The URL of the database, with the driver the gateway uses. Raises ValueError, whose text quotes nothing of it."""
+    scheme, separator, rest = _text(value).strip().partition("://")
+    driver = _DATABASES.get(scheme)
+    if not separator or driver is None:
+        raise ValueError("it begins with none of sqlite:///, postgresql://")
+    if driver.startswith("sqlite"):
+        name = rest.partition("?")[0].removeprefix("/")
+        if not rest.startswith("/") or not name or ":memory:" in rest or "mode=memory" in rest:
+            raise ValueError("it names no file; a database in memory would forget every key")
+    return f"{driver}://{rest}"
+
+
+def named_models(value: object) -> ModelNames:
+    """Model names as they are configured: one text, a list of texts, or a table of public names and own names."""
+    match value:
+        case ModelNames():
+            return value
+        case str():
+            parts = [part.strip() for part in value.split(",")]
+        case list() if all(isinstance(part, str) for part in value):
+            parts = [part.strip() for part in value]
+        case dict() if all(isinstance(own, str) for own in value.values()):
+            parts = [public if public == own == "*" else f"{public}={own}" for public, own in value.items()]
+        case _:
+            raise ValueError("it is no list of names")
+    names: dict[str, str] = {}
+    for part in (part for part in parts if part and part != "*"):
+        public, separator, own = part.partition("=")
+        public, own = public.strip(), own.strip() if separator else public.strip()
+        if not _MODEL.fullmatch(public) or not _MODEL.fullmatch(own) or "*" in (public, own):
+            raise ValueError(f"{part[:80]!r} is no model name")
+        if public in names:
+            raise ValueError(f"{public!r} stands there twice")
+        names[public] = own
+    if not any(parts):
+        raise ValueError("it names no model")
+    return ModelNames(names, lists="*" in parts)
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+Seconds = Annotated[float, BeforeValidator(_seconds)]
+Size = Annotated[int, BeforeValidator(_size)]
+BaseUrl = Annotated[str, BeforeValidator(base_url)]
+DatabaseUrl = Annotated[SecretStr, BeforeValidator(database_url)]
+Credential = Annotated[SecretStr, BeforeValidator(_sendable)]
+Models = Annotated[ModelNames, BeforeValidator(named_models), PlainSerializer(str)]
+Folder = Annotated[Path, BeforeValidator(_folder)]
+Lower = BeforeValidator(_lower)
+
+
+def walk(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Every setting below a model, by its key in gateway.toml; lists of tables are left out."""
+    for name, info in model.model_fields.items():
+        kind = info.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from walk(kind, f"{prefix}{name}.")
+        elif info.json_schema_extra is not None:
+            yield prefix + name, info

@@ -1,0 +1,47 @@
+"""The admin REST API as an ASGI application."""
+
+from collections.abc import Sequence
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.routing import BaseRoute
+
+from gateway import __version__
+from gateway.control import docs, handlers
+from gateway.control.context import Services
+from gateway.control.policy import check_routes
+from gateway.control.routes import accounts, audit, grants, keys, limits, models, upstreams, usage, workspaces
+
+PREFIX = "/admin/v1"
+MAX_BODY_BYTES = 1 << 20
+
+_ROUTERS = (accounts, limits, workspaces, grants, keys, models, upstreams, usage, audit)
+
+
+def create_control(services: Services, extra_routes: Sequence[BaseRoute] = ()) -> FastAPI:
+    """The application that serves `/admin/v1`, and `extra_routes` beside it (their endpoints declared by `policy.public`).
+
+    Raises UndeclaredPolicy for a route that does not say who may use it, and ValueError without an admin token.
+    """
+    if not services.admin_token:
+        raise ValueError("The admin token is empty; set GATEWAY_ADMIN_TOKEN.")
+    app = FastAPI(
+        title="Gateway admin API",
+        description="Accounts, workspaces, grants, API keys, limits, models, upstreams, usage and the audit trail.",
+        version=__version__,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        max_body_size=MAX_BODY_BYTES,
+        # The framework's own telemetry could carry bodies, and with them secrets, out of the process.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False, "auto_configure": False},
+        middleware=[Middleware(handlers.Envelope, now_ms=services.now_ms)],
+    )
+    app.state.services = services
+    handlers.install(app)
+    app.router.routes.extend(extra_routes)
+    for module in (*_ROUTERS, docs):
+        app.include_router(module.router, prefix=PREFIX)
+    check_routes(app)
+    return app

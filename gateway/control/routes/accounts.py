@@ -1,0 +1,38 @@
+"""`/admin/v1/accounts`."""
+
+from fastapi import APIRouter
+
+from gateway.control import schemas
+from gateway.control.context import KnownCaller, UsedServices
+from gateway.control.policy import GuardedRoute, operator
+from gateway.control.schemas import PAGE, Cursor, Id, Limit, when
+from gateway.control.services import accounts
+from gateway.storage.sql.accounts import AccountRow
+
+router = APIRouter(prefix="/accounts", tags=["accounts"], route_class=GuardedRoute)
+
+
+def _shown(row: AccountRow) -> dict[str, object]:
+    return {"id": row.id, "name": row.name, "is_default": row.is_default, "created_at": when(row.created_at)}
+
+
+@router.get("")
+@operator
+async def list_accounts(services: UsedServices, limit: Limit = PAGE, cursor: Cursor = None) -> schemas.Listing[schemas.Account]:
+    """All accounts, in the order they were made."""
+    page = await accounts.find(services, limit=limit, cursor=cursor)
+    return schemas.Listing(data=[schemas.Account.model_validate(_shown(row)) for row in page.rows], next_cursor=page.next_cursor)
+
+
+@router.post("", status_code=201)
+@operator
+async def create_account(services: UsedServices, caller: KnownCaller, body: schemas.AccountIn) -> schemas.NewAccount:
+    """A new account, with its default workspace."""
+    row, workspace = await accounts.create(services, caller, body.name)
+    return schemas.NewAccount.model_validate({**_shown(row), "default_workspace_id": workspace.id})
+
+
+@router.get("/{account_id}")
+@operator
+async def get_account(services: UsedServices, account_id: Id) -> schemas.Account:
+    return schemas.Account.model_validate(_shown(await accounts.get(services, account_id)))

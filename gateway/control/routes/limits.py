@@ -1,0 +1,45 @@
+"""`/admin/v1/accounts/{id}/limits`."""
+
+from fastapi import APIRouter
+
+from gateway.control import schemas
+from gateway.control.context import KnownCaller, UsedServices
+from gateway.control.policy import GuardedRoute, operator
+from gateway.control.schemas import PAGE, Cursor, Id, Limit, ModelPath
+from gateway.control.services import limits
+from gateway.control.services.limits import Effective
+from gateway.domain.grants import Limits
+
+router = APIRouter(prefix="/accounts/{account_id}/limits", tags=["limits"], route_class=GuardedRoute)
+
+
+def _shown(row: Effective) -> dict[str, object]:
+    return {"model": row.model, "rpm": row.limits.rpm, "tpm": row.limits.tpm, "source": row.source}
+
+
+@router.get("")
+@operator
+async def list_limits(
+    services: UsedServices, account_id: Id, limit: Limit = PAGE, cursor: Cursor = None
+) -> schemas.Listing[schemas.AccountLimits]:
+    """What the account is held to, for every model, and which level says so."""
+    page = await limits.find(services, account_id, limit=limit, cursor=cursor)
+    data = [schemas.AccountLimits.model_validate(_shown(row)) for row in page.rows]
+    return schemas.Listing(data=data, next_cursor=page.next_cursor)
+
+
+@router.put("/{model:path}")
+@operator
+async def put_limits(
+    services: UsedServices, caller: KnownCaller, account_id: Id, model: ModelPath, body: schemas.LimitsIn
+) -> schemas.SetAccountLimits:
+    """The account's own limits for a model; null inherits the model's. Answers what holds now."""
+    row, warnings = await limits.put(services, caller, account_id, model, Limits(rpm=body.rpm, tpm=body.tpm))
+    return schemas.SetAccountLimits.model_validate({**_shown(row), "warnings": warnings})
+
+
+@router.delete("/{model:path}", status_code=204)
+@operator
+async def delete_limits(services: UsedServices, caller: KnownCaller, account_id: Id, model: ModelPath) -> None:
+    """From now on the model's limits hold for the account."""
+    await limits.delete(services, caller, account_id, model)

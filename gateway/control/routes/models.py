@@ -1,0 +1,60 @@
+"""`/admin/v1/models`."""
+
+from fastapi import APIRouter, Response
+
+from gateway.control import schemas
+from gateway.control.context import KnownCaller, UsedServices
+from gateway.control.policy import GuardedRoute, operator
+from gateway.control.schemas import PAGE, Cursor, Limit, ModelPath, when
+from gateway.control.services import models
+from gateway.control.services.models import KnownModel
+from gateway.domain.grants import Limits
+
+router = APIRouter(prefix="/models", tags=["models"], route_class=GuardedRoute)
+
+
+def _shown(model: KnownModel) -> schemas.Model:
+    return schemas.Model(
+        name=model.name,
+        type=model.type,
+        vendor=model.vendor,
+        rpm=model.limits.rpm,
+        tpm=model.limits.tpm,
+        source="upstream" if model.row is None else "database",
+        owned_by=model.owned_by,
+        created_at=None if model.row is None else when(model.row.created_at),
+        updated_at=None if model.row is None else when(model.row.updated_at),
+    )
+
+
+@router.get("")
+@operator
+async def list_models(services: UsedServices, limit: Limit = PAGE, cursor: Cursor = None) -> schemas.Listing[schemas.Model]:
+    """The catalogue, by name: what is stored, and what upstreams serve besides."""
+    page = await models.find(services, limit=limit, cursor=cursor)
+    return schemas.Listing(data=[_shown(model) for model in page.rows], next_cursor=page.next_cursor)
+
+
+@router.get("/{model:path}")
+@operator
+async def get_model(services: UsedServices, model: ModelPath) -> schemas.Model:
+    return _shown(await models.get(services, model))
+
+
+@router.put("/{model:path}", responses={201: {"model": schemas.Model, "description": "Nothing was stored of it before."}})
+@operator
+async def put_model(
+    services: UsedServices, caller: KnownCaller, response: Response, model: ModelPath, body: schemas.ModelIn
+) -> schemas.Model:
+    """Store limits, type and vendor of a model in place of what was stored; in force for every call that starts after the answer."""
+    limits = Limits(rpm=body.rpm, tpm=body.tpm)
+    known, is_new = await models.put(services, caller, model, limits=limits, kind=body.type, vendor=body.vendor)
+    response.status_code = 201 if is_new else 200
+    return _shown(known)
+
+
+@router.delete("/{model:path}", status_code=204)
+@operator
+async def delete_model(services: UsedServices, caller: KnownCaller, model: ModelPath) -> None:
+    """Forget what is stored of a model, and every workspace's grant of it."""
+    await models.delete(services, caller, model)

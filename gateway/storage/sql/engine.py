@@ -1,0 +1,156 @@
+"""Connections and transactions, on SQLite and PostgreSQL alike, and what it looks like when the database is away.
+
+SQLite runs in WAL mode with explicit transactions: a write transaction takes the write lock when it begins (`BEGIN IMMEDIATE`), so
+that it never has to be upgraded from a read, which SQLite would refuse as soon as another writer has committed in between. Writers of
+one process queue up in the order that they came; only other processes are waited for with SQLite's own polling.
+
+`synchronous=NORMAL` leaves out the fsync of each commit. A committed write then stands in the operating system's page cache, so a
+process that is killed loses none; a machine that loses power may lose the last commits, and never has a broken file.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from gateway.domain.faults import KeyStoreUnavailable, StorageUnavailable
+
+__all__ = ["AsyncConnection", "AsyncEngine", "StorageUnavailable", "create_engine", "reading", "transaction", "writing"]
+
+_WRITE = "gateway_write"
+_WRITE_LOCK = "gateway_write_lock"
+_LOCK_SECONDS = 5.0
+_STATEMENT_SECONDS = 10.0
+
+# PostgreSQL's classes of errors that say something of the server and nothing of the statement: connection (08), authorization (28),
+# rolled back to resolve a conflict (40), no such database (3D), out of resources (53), lock not to be had (55), operator (57),
+# system (58), internal (XX); and 25006, a server that became read-only. (PostgreSQL documentation, appendix A.)
+_AWAY = ("08", "28", "40", "3D", "53", "55", "57", "58", "XX", "25006")
+
+
+def create_engine(url: str, *, statement_seconds: float | None = _STATEMENT_SECONDS) -> AsyncEngine:
+    """The pool of connections to `sqlite+aiosqlite:///PATH` or `postgresql+asyncpg://…`. Opens none yet.
+
+    `statement_seconds` bounds each statement on PostgreSQL; None sets no bound, for migrations.
+    """
+    if sa.make_url(url).get_backend_name() == "sqlite":
+        return _sqlite_engine(url)
+    arguments: dict[str, Any] = {"timeout": _LOCK_SECONDS, "server_settings": {"application_name": "gateway"}}
+    if statement_seconds is not None:
+        arguments["server_settings"]["statement_timeout"] = str(int(statement_seconds * 1000))
+        # The server's bound answers first; this one is for a server that does not answer at all.
+        arguments["command_timeout"] = statement_seconds + 2
+    return create_async_engine(
+        url, pool_size=5, max_overflow=10, pool_timeout=_LOCK_SECONDS, pool_pre_ping=True, connect_args=arguments
+    )
+
+
+def _sqlite_engine(url: str) -> AsyncEngine:
+    engine = create_async_engine(
+        url,
+        pool_size=5,
+        max_overflow=10,
+        pool_timeout=_LOCK_SECONDS,
+        # The driver begins no transactions of its own: `_begin` does, in the words it needs.
+        connect_args={"isolation_level": None, "timeout": _LOCK_SECONDS},
+        execution_options={_WRITE_LOCK: asyncio.Lock()},
+    )
+    event.listen(engine.sync_engine, "connect", _prepare)
+    event.listen(engine.sync_engine, "begin", _begin)
+    return engine
+
+
+def _prepare(connection: Any, _entry: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout={int(_LOCK_SECONDS * 1000)}")
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _begin(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get(_WRITE) else "BEGIN")
+
+
+@asynccontextmanager
+async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A write transaction that its user commits; what is not committed when the block ends is rolled back.
+
+    Raises StorageUnavailable. On SQLite a second one within the block, from the same task, waits for itself and is given up.
+    """
+    with _faults(StorageUnavailable):
+        async with _turn(engine), engine.connect() as connection:
+            await connection.execution_options(**{_WRITE: True})
+            yield connection
+
+
+@asynccontextmanager
+async def writing(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A write transaction, committed when the block ends and rolled back when it raises. Raises StorageUnavailable."""
+    async with transaction(engine) as connection, connection.begin():
+        yield connection
+
+
+@asynccontextmanager
+async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A connection to read from. Raises KeyStoreUnavailable, which is a StorageUnavailable.
+
+    Only what one statement reads is certain to be one snapshot: on PostgreSQL each is a transaction of its own, which saves two
+    round trips.
+    """
+    with _faults(KeyStoreUnavailable):
+        async with engine.connect() as connection:
+            if engine.dialect.name == "postgresql":
+                await connection.execution_options(isolation_level="AUTOCOMMIT")
+            yield connection
+
+
+@asynccontextmanager
+async def _turn(engine: AsyncEngine) -> AsyncIterator[None]:
+    """The turn of a writer of this process, taken before a connection, so that waiting writers cannot use up the pool."""
+    lock: asyncio.Lock | None = engine.get_execution_options().get(_WRITE_LOCK)
+    if lock is None:
+        yield
+        return
+    async with asyncio.timeout(_LOCK_SECONDS):
+        await lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _faults(fault: type[StorageUnavailable]) -> Iterator[None]:
+    try:
+        yield
+    except (sa.exc.DBAPIError, sa.exc.TimeoutError, OSError) as error:  # asyncio's time-out is an OSError
+        if _is_away(error):
+            raise fault(f"{type(error).__name__}: {_first_line(error)}") from error
+        raise
+
+
+def _is_away(error: Exception) -> bool:
+    """Whether an error says that the database cannot be used now, rather than that a statement or a value is wrong."""
+    if not isinstance(error, sa.exc.DBAPIError):
+        return True
+    state = getattr(error.orig, "sqlstate", None)
+    if state is not None:
+        return str(state).startswith(_AWAY)
+    # asyncpg calls a value that it cannot encode an interface error too; that one is a ValueError besides.
+    is_value = isinstance(getattr(error.orig, "__cause__", None), ValueError)
+    # SQLite says DatabaseError itself for a file that is damaged or is no database.
+    named = isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError) or type(error) is sa.exc.DatabaseError
+    return error.connection_invalidated or (named and not is_value)
+
+
+def _first_line(error: Exception) -> str:
+    """What the driver said, without the statement and its values, which may be secret."""
+    text = str(error.orig) if isinstance(error, sa.exc.DBAPIError) else str(error)
+    return text.partition("\n")[0]

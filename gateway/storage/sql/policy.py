@@ -1,0 +1,149 @@
+"""Changes of policy: committed with a raised epoch, in force everywhere, then acknowledged (admission.md, Epochs, rule 1).
+
+The database is the authority. A change begins its transaction with the account's raised epoch; the row's lock orders changes. Once
+committed, the epoch is raised in the store of limits, which every admission compares with, and then marked as raised. What a crash
+leaves between commit and mark, `sweep` finishes.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from gateway.storage.sql.engine import reading, transaction, writing
+from gateway.storage.sql.tables import accounts, catalogue
+
+_RAISE_SECONDS = 5.0
+_log = logging.getLogger(__name__)
+
+
+class Epochs(Protocol):
+    """The store of limits, as far as it holds epochs."""
+
+    async def raise_epochs(self, epochs: Mapping[str, int]) -> None:
+        """Raise each account's epoch to the one given, never lower it; whatever is raised on return is in force everywhere."""
+
+
+class UnknownAccount(Exception):  # noqa: N818 — says what is unknown
+    """There is no such account."""
+
+
+class NotYetInForce(Exception):  # noqa: N818 — a state of the change, which is saved
+    """A change is saved, but could not be put in force everywhere; the sweeper goes on trying, and repeating it is safe."""
+
+
+_RAISE = (
+    sa.update(accounts)
+    .where(accounts.c.id == sa.bindparam("account"))
+    .values(epoch=accounts.c.epoch + 1)
+    .returning(accounts.c.id, accounts.c.epoch)
+)
+_RAISE_ALL = sa.update(accounts).values(epoch=accounts.c.epoch + 1).returning(accounts.c.id, accounts.c.epoch)
+_MARK = (
+    sa.update(accounts)
+    .where(accounts.c.id == sa.bindparam("account"), accounts.c.raised_epoch < sa.bindparam("raised"))
+    .values(raised_epoch=sa.bindparam("raised"))
+)
+
+
+class Policy:
+    """The way to change what admission depends on: keys, grants, limits, workspaces, and the catalogue."""
+
+    def __init__(self, engine: AsyncEngine, epochs: Epochs) -> None:
+        self._engine = engine
+        self._epochs = epochs
+
+    @asynccontextmanager
+    async def change(self, account_id: str) -> AsyncIterator[AsyncConnection]:
+        """A transaction that changes one account's policy; leaving the block means that the change is in force.
+
+        Nothing is saved if the block raises. Raises UnknownAccount, StorageUnavailable (on PostgreSQL, should the connection
+        break in the very commit, the change may be saved all the same, and the sweeper then puts it in force), NotYetInForce.
+        """
+        async with transaction(self._engine) as connection:
+            raised = await _raised(connection, _RAISE, {"account": account_id})
+            if not raised:
+                raise UnknownAccount(account_id)
+            yield connection
+            await _to_the_end(self._finish(connection, raised))
+
+    @asynccontextmanager
+    async def change_catalogue(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that changes the catalogue, and with it every account's policy. Raises as `change`, but UnknownAccount."""
+        async with transaction(self._engine) as connection:
+            if connection.dialect.name == "postgresql":
+                # An account that is being made must not slip between this change and the epochs that it raises; and whoever
+                # holds one account's row must not wait for another while this holds that one.
+                await connection.execute(sa.text("LOCK TABLE accounts IN SHARE ROW EXCLUSIVE MODE"))
+            await connection.execute(sa.update(catalogue).values(version=catalogue.c.version + 1))
+            raised = await _raised(connection, _RAISE_ALL, {})
+            yield connection
+            await _to_the_end(self._finish(connection, raised))
+
+    async def sweep(self) -> int:
+        """Finish the raises that a crash or an unreachable store left behind; answers how many accounts it put in force.
+
+        Raises StorageUnavailable, NotYetInForce.
+        """
+        query = sa.select(accounts.c.id, accounts.c.epoch).where(accounts.c.epoch != accounts.c.raised_epoch)
+        async with reading(self._engine) as connection:
+            left = {row.id: row.epoch for row in await connection.execute(query)}
+        if left:
+            await self._put_in_force(left)
+            async with writing(self._engine) as connection:
+                await _mark(connection, left)
+        return len(left)
+
+    async def _finish(self, connection: AsyncConnection, raised: Mapping[str, int]) -> None:
+        await connection.commit()
+        await self._put_in_force(raised)
+        try:
+            await _mark(connection, raised)
+            await connection.commit()
+        except (sa.exc.SQLAlchemyError, OSError) as error:
+            # The change is saved and in force, which is what was promised; the sweeper raises the same epoch again and marks it.
+            _log.warning("a change is in force, but could not be marked so: %s", type(error).__name__)
+
+    async def _put_in_force(self, epochs: Mapping[str, int]) -> None:
+        if not epochs:
+            return
+        try:
+            async with asyncio.timeout(_RAISE_SECONDS):
+                await self._epochs.raise_epochs(epochs)
+        except Exception as error:  # whatever it was, the change is saved and not known to be in force
+            raise NotYetInForce(f"{type(error).__name__}: {error}") from error
+
+
+async def _raised(connection: AsyncConnection, statement: sa.Executable, values: Mapping[str, str]) -> dict[str, int]:
+    return {row.id: row.epoch for row in await connection.execute(statement, values)}
+
+
+async def _mark(connection: AsyncConnection, raised: Mapping[str, int]) -> None:
+    # In one order everywhere, so that two that mark many accounts cannot block each other.
+    rows = [{"account": account, "raised": raised[account]} for account in sorted(raised)]
+    if rows:
+        await connection.execute(_MARK, rows)
+
+
+async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Run `work` to its end even if the caller is cancelled meanwhile; the cancellation is passed on then.
+
+    `work` is bounded by the time-outs of its parts, so this does not hold up a process that stops.
+    """
+    task = asyncio.create_task(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is None:
+        await task
+    else:
+        if not task.cancelled() and task.exception() is not None:
+            _log.warning("a change whose caller had left did not end well: %s", task.exception())
+        raise cancelled

@@ -1,0 +1,161 @@
+"""Who may use the admin API."""
+
+import httpx2
+import pytest
+from conftest import TOKEN, Control
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import iter_route_contexts
+from starlette.responses import PlainTextResponse, Response
+from starlette.requests import Request
+from starlette.routing import Mount, Route
+
+from gateway.control.app import create_control
+from gateway.control.policy import GuardedRoute, UndeclaredPolicy, check_routes, operator, public
+
+PUBLIC = {"/admin/v1/openapi.json", "/admin/v1/docs", "/admin/v1/docs/style.css"}
+
+
+async def plain(_request: Request) -> Response:
+    return PlainTextResponse("fine")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [("authorization", "Bearer wrong")],
+        [("authorization", "Bearer")],
+        [("authorization", "Bearer ")],
+        [("authorization", "")],
+        [("authorization", TOKEN)],
+        [("authorization", f"Basic {TOKEN}")],
+        [("authorization", f"Bearer {TOKEN}x")],
+        [("authorization", f"Bearer {TOKEN[:-1]}")],
+        [("authorization", f"Bearer {TOKEN}"), ("authorization", f"Bearer {TOKEN}")],
+        [("authorization", b"Bearer \xff\xfe")],
+        [("cookie", f"token={TOKEN}"), ("x-admin-token", TOKEN)],
+    ],
+)
+async def test_every_route_refuses_without_the_token(control: Control, headers: list[tuple[str, str | bytes]]) -> None:
+    """Every route but the API's description answers 401 to whoever does not hold the admin token, whatever the body is."""
+    transport = httpx2.ASGITransport(app=control.app)
+    asked = 0
+    async with httpx2.AsyncClient(transport=transport, base_url="http://gateway.test") as http:
+        for context in iter_route_contexts(control.app.routes):
+            for method in context.methods or ():
+                path = (context.path_format or "").replace("{", "").replace("}", "")
+                reply = await http.request(method, path, headers=headers, content=b"{broken")
+                if context.path_format in PUBLIC:
+                    assert reply.status_code == 200
+                    continue
+                assert reply.status_code == 401, (method, path)
+                assert reply.headers["www-authenticate"].startswith("Bearer ")
+                assert reply.json()["error"]["code"] == "invalid_admin_token"
+                assert TOKEN not in reply.text
+                asked += 1
+    assert asked >= 35
+    assert await control.actions() == []
+
+
+async def test_scheme_is_read_in_any_case(control: Control) -> None:
+    """The scheme's name is case-insensitive (RFC 9110, section 11.1)."""
+    assert (await control.get("/accounts", headers={"authorization": f"bEaReR {TOKEN}"})).status_code == 200
+
+
+async def test_api_key_is_told_apart(control: Control) -> None:
+    """Whoever sends an API key where the admin token belongs is told so, without the key being repeated."""
+    reply = await control.get("/accounts", headers={"authorization": "Bearer sk-abcdefgh"})
+    assert reply.status_code == 401
+    assert "API key" in reply.json()["detail"]
+    assert "abcdefgh" not in reply.text
+
+
+async def test_token_is_asked_before_the_body_is_read(control: Control) -> None:
+    """Without the token, no byte of the body is read."""
+
+    async def receive() -> dict[str, object]:
+        raise AssertionError("the body was read")
+
+    sent: list[dict[str, object]] = []
+
+    async def send(message: dict[str, object]) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/admin/v1/accounts",
+        "raw_path": b"/admin/v1/accounts",
+        "query_string": b"",
+        "headers": [(b"content-type", b"application/json"), (b"content-length", b"100")],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+        "scheme": "http",
+        "http_version": "1.1",
+    }
+    await control.app(scope, receive, send)  # type: ignore[arg-type]
+    assert sent[0]["status"] == 401
+
+
+def test_undeclared_route_stops_the_start(control: Control) -> None:
+    """A route that declares no policy stops the start, and the error names it."""
+    with pytest.raises(UndeclaredPolicy, match="/livez"):
+        create_control(control.services, [Route("/livez", plain)])
+
+
+def test_mounts_stop_the_start(control: Control) -> None:
+    """A mounted application, whose routes nobody looked at, stops the start."""
+    with pytest.raises(UndeclaredPolicy, match="/inner"):
+        create_control(control.services, [Mount("/inner", app=plain)])
+
+
+def test_the_frameworks_own_pages_need_a_policy_too() -> None:
+    """The framework's pages of documentation count as routes like any other."""
+    with pytest.raises(UndeclaredPolicy, match="openapi"):
+        check_routes(FastAPI())
+
+
+def test_declaration_without_enforcement_stops_the_start(control: Control) -> None:
+    """A route that is declared the operator's but would ask nobody for the token stops the start."""
+
+    @operator
+    async def bare() -> None: ...
+
+    router = APIRouter()
+    router.add_api_route("/bare", bare)
+    with pytest.raises(UndeclaredPolicy, match="GuardedRoute"):
+        create_control(control.services, router.routes)
+
+
+async def test_undeclared_route_is_closed_even_unchecked(control: Control) -> None:
+    """Even where the check was passed by, a guarded route without a policy asks for the token."""
+
+    async def forgotten() -> str:
+        return "open"
+
+    control.app.router.routes.append(GuardedRoute("/forgotten", forgotten))
+    assert (await control.http.get("/forgotten")).status_code == 200
+    assert (await control.http.get("/forgotten", headers={"authorization": "Bearer x"})).status_code == 401
+
+
+async def test_extra_public_routes_are_served(control: Control) -> None:
+    """Routes that are handed in and declared public are served without a token, with a request ID."""
+    app = create_control(control.services, [Route("/livez", public(plain))])
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://gateway.test") as http:
+        reply = await http.get("/livez")
+    assert (reply.status_code, reply.text) == (200, "fine")
+    assert reply.headers["x-request-id"]
+
+
+def test_empty_token_is_refused(control: Control) -> None:
+    """Without an admin token the admin API does not start."""
+    from dataclasses import replace
+
+    with pytest.raises(ValueError, match="GATEWAY_ADMIN_TOKEN"):
+        create_control(replace(control.services, admin_token=""))
+
+
+def test_services_show_no_secret(control: Control) -> None:
+    """Neither the admin token nor the pepper is in the text form of the services."""
+    assert TOKEN not in repr(control.services)
+    assert "pepper-of" not in repr(control.services)

@@ -1,0 +1,152 @@
+"""Upstreams through the admin API."""
+
+from typing import Any
+
+import pytest
+from conftest import Control
+
+from gateway.control.problems import Problem
+from gateway.control.services.upstreams import read_base_url, read_models
+from gateway.domain.upstreams import Upstream
+
+
+async def make(control: Control, **fields: object) -> dict[str, Any]:
+    reply = await control.post("/upstreams", {"base_url": "http://one.test/v1/", "models": ["a", "b=own-b"]} | fields)
+    assert reply.status_code == 201, reply.text
+    row: dict[str, Any] = reply.json()
+    return row
+
+
+async def test_upstream_is_made_and_in_use(control: Control) -> None:
+    """A new upstream is in use when the 201 is sent: its models are in the catalogue; its credential is never shown."""
+    row = await make(control, api_key="upstream-secret", weight=7)
+    assert row["models"] == {"a": "a", "b": "own-b"}
+    assert (row["name"], row["base_url"], row["has_api_key"], row["weight"]) == ("one.test", "http://one.test/v1", True, 7)
+    assert (row["state"], row["source"], row["serves"], row["lists_models"]) == ("healthy", "database", ["a", "b"], False)
+    assert control.catalogue.model("b") is not None
+    assert control.upstreams.stored[0].api_key == "upstream-secret"
+    pages = [await control.get("/upstreams"), await control.get(f"/upstreams/{row['id']}"), await control.get("/audit")]
+    assert "secret" not in "".join(page.text for page in pages)
+
+
+@pytest.mark.parametrize(
+    ("models", "expected"),
+    [
+        ("*", ({}, True)),
+        (["*"], ({}, True)),
+        (["*", "a=b"], ({"a": "b"}, True)),
+        ({"a": "b", "v/m": "v/m=1"}, ({"a": "b", "v/m": "v/m=1"}, False)),
+        ({"*": "*"}, ({}, True)),
+        (["a", "a"], ({"a": "a"}, False)),
+        (["v/m=x=y"], ({"v/m": "x=y"}, False)),
+    ],
+)
+def test_ways_to_write_models(models: Any, expected: object) -> None:
+    """Names, pairs, a mapping and `*` are all understood."""
+    assert read_models(models) == expected
+
+
+@pytest.mark.parametrize("models", [[], {}, "", ["a="], ["=a"], ["a", "a=b"], ["a\nb"], ["x" * 256], {"": "a"}])
+def test_wrong_models_are_refused(models: Any) -> None:
+    """No model, an empty name, one name for two models, and control characters are refused."""
+    with pytest.raises(Problem):
+        read_models(models)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("http://h", "http://h"), ("https://h:8443/v1/", "https://h:8443/v1"), ("http://[::1]:80/v1", "http://[::1]:80/v1")],
+)
+def test_base_urls(text: str, expected: str) -> None:
+    """Plain http and https addresses are taken without the slash at their end."""
+    assert read_base_url(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "h/v1",
+        "ftp://h",
+        "http://",
+        "http:///v1",
+        "http://h:99999",
+        "http://h:x",
+        "http://u:p@h",
+        "http://h?x=1",
+        "http://h/v1?",
+        "http://h#f",
+        "http://h /v1",
+        "http://h\r\nx: y",
+        "http://[::1",
+        "http://hé",
+        "http://h\\@x",
+    ],
+)
+async def test_bad_base_urls_are_400(control: Control, text: str) -> None:
+    """What is no plain http or https address, or carries a query, a fragment or a password, is refused with the field named."""
+    reply = await control.post("/upstreams", {"base_url": text, "models": ["a"]})
+    assert reply.status_code == 400
+    assert reply.json()["errors"][0]["param"] == "base_url"
+    assert control.upstreams.stored == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("weight", 0), ("weight", 1001), ("weight", 1.5), ("enabled", 1), ("api_key", ""), ("api_key", "a\r\nb"), ("models", 5), ("x", 1)],
+)
+async def test_bad_upstream_fields_are_400(control: Control, field: str, value: object) -> None:
+    """Each field is checked on the way in, whether an upstream is made or changed, and what was sent is not echoed."""
+    reply = await control.post("/upstreams", {"base_url": "http://h", "models": ["a"], field: value})
+    assert (reply.status_code, reply.json()["errors"][0]["param"]) == (400, field)
+    row = await make(control)
+    reply = await control.patch(f"/upstreams/{row['id']}", {field: value})
+    assert (reply.status_code, reply.json()["errors"][0]["param"]) == (400, field)
+
+
+async def test_upstream_is_changed(control: Control) -> None:
+    """PATCH changes only what is sent; null removes the credential alone; the change is in use when the answer is sent."""
+    row = await make(control, api_key="first-secret")
+    path = f"/upstreams/{row['id']}"
+    changed = (await control.patch(path, {"enabled": False, "name": "two"})).json()
+    assert (changed["enabled"], changed["state"], changed["name"], changed["models"]) == (False, "disabled", "two", row["models"])
+    changed = (await control.patch(path, {"models": "*", "base_url": "https://x.test/", "api_key": "second-secret"})).json()
+    assert (changed["models"], changed["lists_models"], changed["base_url"]) == ({}, True, "https://x.test")
+    assert control.upstreams.stored[0].api_key == "second-secret"
+    assert (await control.patch(path, {"api_key": None})).json()["has_api_key"] is False
+    for field in ("name", "base_url", "models", "weight", "enabled"):
+        assert (await control.patch(path, {field: None})).status_code == 400
+    rows = (await control.get("/audit", params={"target": row["id"]})).json()["data"]
+    assert [entry["action"] for entry in rows] == ["upstream.update"] * 3 + ["upstream.create"]
+    assert rows[0]["after"]["api_key"] == "changed"
+    assert "-secret" not in str(rows)
+
+
+async def test_upstream_is_deleted(control: Control) -> None:
+    """After the 204 the upstream is out of use."""
+    row = await make(control)
+    assert (await control.delete(f"/upstreams/{row['id']}")).status_code == 204
+    assert (await control.get(f"/upstreams/{row['id']}")).status_code == 404
+    assert (await control.delete(f"/upstreams/{row['id']}")).status_code == 404
+    assert control.catalogue.model("a") is None
+
+
+async def test_upstreams_of_settings_are_read_only(control: Control) -> None:
+    """Upstreams of settings and the demo are listed; changing one is a 409 that says where it is set."""
+    control.upstreams.fixed.append(Upstream("demo", "demo", "http://127.0.0.1:1/v1", source="demo"))
+    listed = (await control.get("/upstreams")).json()["data"]
+    assert [(row["id"], row["source"], row["has_api_key"]) for row in listed] == [("config", "config", True), ("demo", "demo", False)]
+    assert "fixed-secret" not in str(listed)
+    for name, where in (("config", "gateway.toml"), ("demo", "demo")):
+        for reply in (await control.patch(f"/upstreams/{name}", {"weight": 2}), await control.delete(f"/upstreams/{name}")):
+            assert reply.status_code == 409
+            assert where in reply.json()["detail"]
+
+
+async def test_deployments_are_not_under_the_epoch(control: Control) -> None:
+    """Changing an upstream raises no account's epoch."""
+    control.epochs.raised.clear()
+    row = await make(control)
+    await control.patch(f"/upstreams/{row['id']}", {"weight": 2})
+    await control.delete(f"/upstreams/{row['id']}")
+    assert control.epochs.raised == []
