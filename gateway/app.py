@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from starlette.types import Receive, Scope, Send
 
-from gateway.config_schema import Secrets, Settings
+from gateway.config import Secrets, Settings
 from gateway.control.app import create_control
 from gateway.control.context import Services
 from gateway.control.health import health_routes

@@ -18,6 +18,7 @@ from gateway.config_schema import (
     FIRST_UPSTREAM,
     PREFIX,
     Known,
+    Secrets,
     Settings,
     known_settings,
     upstreams_of,
@@ -29,7 +30,9 @@ __all__ = [
     "ConfigError",
     "Known",
     "Problem",
+    "Secrets",
     "Settings",
+    "current_unknown_names",
     "find",
     "from_environment",
     "known_settings",
@@ -93,6 +96,11 @@ def unknown_names(env: Mapping[str, str]) -> list[Problem]:
     known = [*OTHER_NAMES, *(setting.env for setting in known_settings() if setting.env)]
     found = sorted(name for name in env if name.startswith(PREFIX) and name not in known)
     return [Problem(name, "there is no such setting, so it has no effect", _nearest(name, known)) for name in found]
+
+
+def current_unknown_names() -> list[Problem]:
+    """The unknown names in the environment of this process."""
+    return unknown_names(os.environ)
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

@@ -1,7 +1,8 @@
 """What there is to set: the tables of gateway.toml, each setting with its default, its unit and its environment name."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -187,9 +188,23 @@ class Settings(_Table):
         return f"sqlite+aiosqlite:///{self.storage.data_dir / DATABASE_FILE}"
 
     @property
+    def database_file(self) -> Path | None:
+        """The file of the embedded database; None for any other."""
+        path = self.database_url.partition(":///")[2].partition("?")[0]
+        return Path(path) if self.embedded else None
+
+    @property
     def embedded(self) -> bool:
         """Whether the database is a file of this process: the embedded profile."""
         return self.database_url.startswith("sqlite")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Secrets:
+    """The secrets in use, set or made: the admin token, and the pepper of the keys' digests. `repr` shows neither."""
+
+    admin_token: str = field(repr=False)
+    key_pepper: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 _SIZE = re.compile(r"(\d+)\s*(|B|KiB|MiB|GiB|kB|KB|MB|GB)", re.ASCII)
 _FACTORS = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9}
-_MODEL = re.compile(r"[!-+\--<>-~]{1,255}", re.ASCII)  # printable ASCII without blanks, commas and equal signs
+_MODEL = re.compile(r"[^\s,=*]{1,255}")
 _DATABASES = {
     "sqlite": "sqlite+aiosqlite",
     "sqlite+aiosqlite": "sqlite+aiosqlite",
@@ -208,7 +208,7 @@ def named_models(value: object) -> ModelNames:
     for part in (part for part in parts if part and part != "*"):
         public, separator, own = part.partition("=")
         public, own = public.strip(), own.strip() if separator else public.strip()
-        if not _MODEL.fullmatch(public) or not _MODEL.fullmatch(own) or "*" in (public, own):
+        if not (_MODEL.fullmatch(public) and _MODEL.fullmatch(own) and part.isprintable()):
             raise ValueError(f"{part[:80]!r} is no model name")
         if public in names:
             raise ValueError(f"{public!r} stands there twice")

@@ -25,7 +25,9 @@ def prepare(folder: Path) -> list[str]:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         mode = stat.S_IMODE(folder.stat().st_mode)
     except OSError as error:
-        raise Failure(f"the data folder {folder} cannot be made: {error.strerror}. Set GATEWAY_DATA_DIR to a folder that can.") from None
+        raise Failure(
+            f"the data folder {folder} cannot be made: {error.strerror}. Set GATEWAY_DATA_DIR to a folder that can."
+        ) from None
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         raise Failure(f"the data folder {folder} cannot be written to. Give it to the gateway's user, or set GATEWAY_DATA_DIR.")
     if mode & 0o077:

@@ -5,9 +5,8 @@ import secrets
 import stat
 from pathlib import Path
 
-from gateway.app import Secrets
 from gateway.commands.output import Failure
-from gateway.config import Settings
+from gateway.config import Secrets, Settings
 
 TOKEN_FILE = "admin-token"  # noqa: S105 — a file's name
 PEPPER_FILE = "key-pepper"
@@ -18,7 +17,7 @@ def obtain(settings: Settings) -> tuple[Secrets, list[str]]:
     """The secrets, those that are not set made on first use, and warnings. Raises Failure where a file cannot be used."""
     token, token_warnings = _one(settings, "admin_token", TOKEN_FILE, "GATEWAY_ADMIN_TOKEN")
     pepper, pepper_warnings = _one(settings, "key_pepper", PEPPER_FILE, "GATEWAY_KEY_PEPPER")
-    return Secrets(admin_token=token, pepper=pepper.encode()), token_warnings + pepper_warnings
+    return Secrets(admin_token=token, key_pepper=pepper.encode()), token_warnings + pepper_warnings
 
 
 def admin_token(settings: Settings) -> str | None:
@@ -27,6 +26,11 @@ def admin_token(settings: Settings) -> str | None:
         return settings.secrets.admin_token.get_secret_value()
     path = settings.storage.data_dir / TOKEN_FILE
     return _read(path, "GATEWAY_ADMIN_TOKEN")[0] if path.exists() else None
+
+
+def examine(path: Path) -> list[str]:
+    """Warnings about a secret's file that exists. Raises Failure where it cannot be used."""
+    return _read(path, "the environment variable")[1]
 
 
 def _one(settings: Settings, name: str, file: str, variable: str) -> tuple[str, list[str]]:

@@ -36,11 +36,11 @@ def create_control(services: Services, extra_routes: Sequence[BaseRoute] = ()) -
         max_body_size=MAX_BODY_BYTES,
         # The framework's own telemetry could carry bodies, and with them secrets, out of the process.
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False, "auto_configure": False},
+        routes=list(extra_routes),
         middleware=[Middleware(handlers.Envelope, now_ms=services.now_ms)],
     )
     app.state.services = services
     handlers.install(app)
-    app.router.routes.extend(extra_routes)
     for module in (*_ROUTERS, docs):
         app.include_router(module.router, prefix=PREFIX)
     check_routes(app)

@@ -22,7 +22,7 @@ def authenticate(request: Request, admin_token: str) -> Caller:
     token = sent[0][len(_SCHEME) :].strip() if sent[0][: len(_SCHEME)].lower() == _SCHEME else ""
     same = hmac.compare_digest(token.encode("utf-8", "surrogateescape"), admin_token.encode())
     if len(sent) > 1 or not token or not same:
-        hint = "The admin token is wrong; it stands in GATEWAY_ADMIN_TOKEN, or in the data folder where it was made at the first start."
+        hint = "The admin token is wrong; it stands in GATEWAY_ADMIN_TOKEN, or in the data folder if the first start made it."
         if token.startswith(("sk-", "st-")):
             hint = "That is an API key; this address takes the admin token (GATEWAY_ADMIN_TOKEN)."
         raise Unauthorized(hint, headers={"www-authenticate": f'{_CHALLENGE}, error="invalid_token"'})

@@ -14,14 +14,17 @@ from gateway.control.schemas import ProblemDocument
 
 _POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 _STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; background: #fff; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+body { color: #1a1a1a; background: #fff; }
 h2 { margin-top: 2rem; border-bottom: 1px solid #ccc; }
 summary { cursor: pointer; padding: .3rem 0; }
 code, pre { font: 14px/1.4 ui-monospace, monospace; }
 pre { background: #f4f4f4; padding: .6rem; overflow-x: auto; }
 .method { display: inline-block; width: 4.5rem; font-weight: 700; }
 table { border-collapse: collapse; } td, th { text-align: left; padding: .15rem 1rem .15rem 0; vertical-align: top; }
-@media (prefers-color-scheme: dark) { body { color: #eee; background: #16181b; } pre { background: #24272b; } a { color: #8ab4f8; } }
+@media (prefers-color-scheme: dark) {
+  body { color: #eee; background: #16181b; } pre { background: #24272b; } a { color: #8ab4f8; }
+}
 """
 
 router = APIRouter(tags=["description"], route_class=GuardedRoute)
@@ -127,7 +130,8 @@ def _fields(title: str, schema: dict[str, Any] | None, document: dict[str, Any])
         schema = document["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
     required = set(schema.get("required", ()))
     lines = [
-        f"{name}{'' if name in required else '?'}: {_type(each)}" + (f"   # {each['description']}" if "description" in each else "")
+        f"{name}{'' if name in required else '?'}: {_type(each)}"
+        + (f"   # {each['description']}" if "description" in each else "")
         for name, each in schema.get("properties", {}).items()
     ]
     return f"<p>{escape(title)}</p><pre>{escape(chr(10).join(lines))}</pre>"

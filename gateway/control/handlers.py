@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.control import problems
 from gateway.control.problems import BadRequest, FieldError, Problem, answer
 from gateway.domain import ids
-from gateway.storage.sql.engine import StorageUnavailable
+from gateway.domain.faults import StorageUnavailable
 from gateway.storage.sql.policy import NotYetInForce, UnknownAccount
 
 _log = logging.getLogger(__name__)
@@ -109,7 +109,9 @@ def _from_http(request: Request, error: HTTPException) -> Problem:
             return problems.NotFound(f"There is no {where}; the addresses are listed at /admin/v1/docs.")
         case 405:
             allowed = _allowed(request)
-            return problems.MethodNotAllowed(f"There is no {where}; use {' or '.join(allowed)}.", headers={"allow": ", ".join(allowed)})
+            return problems.MethodNotAllowed(
+                f"There is no {where}; use {' or '.join(allowed)}.", headers={"allow": ", ".join(allowed)}
+            )
         case 413:
             return problems.TooLarge()
         case 400:

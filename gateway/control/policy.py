@@ -71,4 +71,6 @@ def check_routes(app: FastAPI) -> None:
         if access is None:
             raise UndeclaredPolicy(f"The route {name} declares no access policy; mark its endpoint with @operator or @public.")
         if access is Access.OPERATOR and not isinstance(context.original_route, GuardedRoute):
-            raise UndeclaredPolicy(f"The route {name} is the operator's, but is no GuardedRoute, so nothing would ask for the token.")
+            raise UndeclaredPolicy(
+                f"The route {name} is the operator's, but is no GuardedRoute, so nothing would ask for the token."
+            )

@@ -19,12 +19,12 @@ class Catalogue(Protocol):
         """Ask the upstreams that list their own models once more, for a name that is not known yet."""
 
     async def reload(self) -> None:
-        """Read the stored part, and what the upstreams serve, anew. Raises `domain.faults.KeyStoreUnavailable`."""
+        """Read the stored part, and what the upstreams serve, anew. Raises `domain.faults.StorageUnavailable`."""
 
 
 class UpstreamState(Protocol):
-    """One upstream as this process sees it. `state` is `healthy`, `ejected` or `disabled`; `models` are the public names it serves;
-    `last_error` says why it was ejected, without any secret.
+    """One upstream as this process sees it. `state` is `healthy`, `ejected` or `disabled`; `models` are the public names that it
+    serves; `last_error` says what went wrong there last, without any secret.
     """
 
     @property
@@ -44,7 +44,7 @@ class Upstreams(Protocol):
     """The way to the model servers, as far as managing them goes."""
 
     async def reload(self) -> None:
-        """Read the stored upstreams anew and take them into use. Raises `domain.faults.KeyStoreUnavailable`."""
+        """Read the stored upstreams anew and take them into use. Raises `domain.faults.StorageUnavailable`."""
 
     def states(self) -> Sequence[UpstreamState]:
         """Every upstream in use, those of settings and the demo included."""

@@ -27,9 +27,7 @@ class Problem(Exception):  # noqa: N818 — a refusal is an answer, not a fault 
     code: ClassVar[str] = "internal_error"
     text: ClassVar[str] = "An internal error has occurred; try again later and quote the request ID if it stays."
 
-    def __init__(
-        self, detail: str = "", *, errors: Sequence[FieldError] = (), headers: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, detail: str = "", *, errors: Sequence[FieldError] = (), headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail or self.text)
         self.detail = detail or self.text
         self.errors = tuple(errors)
@@ -76,7 +74,7 @@ class TooLarge(Problem):
 
 class Unavailable(Problem):
     status, code = 503, "ServiceUnavailable"
-    text = "The database cannot be reached, so nothing can be read or changed; try again in a few seconds."
+    text = "The database cannot be reached; try again in a few seconds, after a look at whether a change was saved."
 
 
 class SavedNotInForce(Unavailable):

@@ -73,9 +73,9 @@ class NewAccount(Account):
 
 class WorkspaceIn(Body):
     name: WorkspaceName
-    account_id: Annotated[StrictStr | None, Field(max_length=64, pattern=r"^[!-~]+$", description="Left out: the default account.")] = (
-        None
-    )
+    account_id: Annotated[
+        StrictStr | None, Field(max_length=64, pattern=r"^[!-~]+$", description="Left out: the default account.")
+    ] = None
 
 
 class WorkspacePatch(Body):
@@ -112,7 +112,8 @@ class SetGrant(Grant):
 class KeyIn(Body):
     description: Description = ""
     models: Annotated[
-        list[ModelName] | None, Field(min_length=1, max_length=1000, description="Narrows the key to these models; null: no narrowing.")
+        list[ModelName] | None,
+        Field(min_length=1, max_length=1000, description="Narrows the key to these models; null: no narrowing."),
     ] = None
 
 
@@ -166,7 +167,7 @@ class Model(BaseModel):
     rpm: int | None
     tpm: int | None
     source: Annotated[Literal["database", "upstream"], Field(description="`upstream`: known only because an upstream serves it.")]
-    owned_by: Annotated[str | None, Field(description="Who serves it; null: nobody at present.")]
+    owned_by: Annotated[str | None, Field(description="As the data plane's `GET models` says.")]
     created_at: str | None
     updated_at: str | None
 
@@ -174,7 +175,7 @@ class Model(BaseModel):
 UpstreamModels = Annotated[
     list[StrictStr] | dict[StrictStr, StrictStr] | StrictStr,
     Field(
-        description="Public names; `public=own` or `{public: own}` where the upstream uses another name itself; `*`: what it lists.",
+        description="Public names; `public=own` or `{public: own}` where the upstream has another name for it; `*`: all it has.",
         examples=[["a", "b=name-over-there"], {"a": "name-over-there"}, "*"],
     ),
 ]
@@ -219,6 +220,31 @@ class Upstream(BaseModel):
     last_error: str | None
     created_at: str | None
     updated_at: str | None
+
+
+class UsageNumbers(BaseModel):
+    calls: int
+    failures: int
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+    cached_tokens: int
+    estimated_calls: Annotated[int, Field(description="Calls whose tokens were reckoned, since the upstream named none.")]
+    ttft_ms: Annotated[float | None, Field(description="Mean time to the first byte, in milliseconds.")]
+    duration_ms: Annotated[float, Field(description="Mean duration, in milliseconds.")]
+
+
+class UsageOfGroup(UsageNumbers):
+    group: Annotated[str, Field(description="The model's name, or the ID of the workspace or key.")]
+
+
+class Usage(BaseModel):
+    start: str
+    end: str
+    group_by: str
+    data: list[UsageOfGroup]
+    next_cursor: None = None
+    total: UsageNumbers
 
 
 class AuditEntry(BaseModel):

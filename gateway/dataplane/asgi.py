@@ -19,6 +19,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+_PREFIX = PREFIX.encode() + b"/"
 _DRAINED = 64 << 10  # an unread body of this size is taken off the connection; before a larger one it is closed
 
 
@@ -34,6 +35,7 @@ class AsgiExchange:
         self._send = send
         self._body_seconds = body_seconds
         self._body_read = False
+        self._late = False
         self._ended = False
         self._watch: asyncio.Task[None] | None = None
 
@@ -45,6 +47,7 @@ class AsgiExchange:
             async with asyncio.timeout(self._body_seconds):
                 parts = [part async for part in self._parts(hold)]
         except TimeoutError:
+            self._late = True
             raise BodyTimeout from None
         self._body_read = True
         task = asyncio.current_task()
@@ -66,7 +69,7 @@ class AsgiExchange:
                 return
 
     async def start(self, status: int, headers: Headers) -> None:
-        if not self._body_read and self._unread_is_large():
+        if self._late or (not self._body_read and self._unread_is_large()):
             headers = [*headers, (b"connection", b"close")]
         await self._say({"type": "http.response.start", "status": status, "headers": headers})
 
@@ -128,7 +131,7 @@ class AsgiEdge:
         self._body_seconds = body_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith(PREFIX + "/"):
+        if scope["type"] != "http" or not (scope["raw_path"] + b"/").startswith(_PREFIX):
             await self._other(scope, receive, send)
             return
         exchange = AsgiExchange(scope, receive, send, body_seconds=self._body_seconds)

@@ -9,6 +9,7 @@ When the store is away, cached keys go on and unknown keys get 503, never 401.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ from gateway.domain.faults import KeyStoreUnavailable
 from gateway.domain.grants import Principal
 from gateway.domain.upstreams import Headers
 
+_log = logging.getLogger(__name__)
 _RETRY_MS = 1000
 _Value = TypeVar("_Value")
 
@@ -84,8 +86,8 @@ class Keys:
         answer = self._asked.get(key_digest)
         if answer is None:
             answer = self._asked[key_digest] = asyncio.get_running_loop().create_future()
-            if self._reading is None:
-                self._reading = asyncio.create_task(self._read_all())
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read_all())
         try:
             principal = await asyncio.shield(answer)
         except KeyStoreUnavailable as error:
@@ -106,8 +108,12 @@ class Keys:
                     await self._catalogue.at_least(newest)
                 except KeyStoreUnavailable as error:
                     _fail(batch, error)
+                except Exception as error:  # noqa: BLE001 — whatever it is, those who wait for a key must get an answer
+                    _log.exception("the key store failed in an unforeseen way")
+                    _fail(batch, KeyStoreUnavailable(type(error).__name__))
                 except BaseException:
-                    _fail(batch, KeyStoreUnavailable("the read was broken off"))
+                    _fail(batch | self._asked, KeyStoreUnavailable("the read was broken off"))
+                    self._asked = {}
                     raise
                 else:
                     self._keep(batch, found)

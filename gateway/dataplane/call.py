@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass, field
 
-from gateway.domain.admission import Decision
+from gateway.domain.admission import Answer, Decision
 from gateway.domain.errors import Refusal
 from gateway.domain.grants import Model, Principal
 from gateway.domain.ids import call_id
@@ -47,6 +47,10 @@ class Call:
         if self.principal is None:
             raise RuntimeError("asked for the principal before authentication")
         return self.principal
+
+    @property
+    def admitted(self) -> bool:
+        return self.decision is not None and self.decision.answer is Answer.ADMITTED
 
 
 def begin() -> Call:

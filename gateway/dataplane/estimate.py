@@ -18,6 +18,7 @@ _BYTES_A_TOKEN = 4.0
 _FIRST_OUTPUT = 256.0
 _MEMORY = 50
 _MOST_PAIRS = 10_000
+_MOST_OUTPUT = 1_000_000_000.0  # no limit is higher, so no reservation has to be
 
 
 class _Mean:
@@ -54,7 +55,8 @@ class Estimator:
             if max_output is not None:
                 most = max(0, max_output)
                 output = most if self._reserve_output == "max" else min(output, most)
-        return max(1, self.input_tokens(model, body_bytes) + math.ceil(output * choices))
+        output = min(output, _MOST_OUTPUT) * min(choices, _MOST_OUTPUT)
+        return max(1, self.input_tokens(model, body_bytes) + math.ceil(output))
 
     def passed_by(self, model: str, events: int, stream_bytes: int) -> int:
         """Output tokens of a stream that ended without naming its usage: one an event at the least."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from gateway.dataplane.call import Call
 from gateway.dataplane.estimate import Estimator
 from gateway.dataplane.ports import Admissions, Ledger
-from gateway.domain.admission import Answer
 from gateway.domain.ledger import Entry
 from gateway.domain.usage import NOTHING_USED, Usage
 
@@ -24,7 +23,7 @@ class Meter:
 
     def finish(self, call: Call) -> None:
         """Close a call's account. One that was not admitted leaves no trace but that a lost admission is given back."""
-        if call.decision is None or call.decision.answer is not Answer.ADMITTED:
+        if not call.admitted:
             self.admissions.settle(call.caller.account_id, call.id, 0)
             return
         usage = self._usage(call)

@@ -16,6 +16,7 @@ from gateway.domain.grants import KeyStatus
 
 _log = logging.getLogger(__name__)
 _TICK = 0.5
+_PATIENCE = 2.0  # with a key store that hangs: the leases have to be renewed meanwhile
 
 
 class OpenCalls:
@@ -84,8 +85,9 @@ class OpenCalls:
     async def _still_valid(self, call: Call) -> Refusal | None:
         """The refusal that the call's key would meet now, or None. A store that is away cuts nobody."""
         try:
-            principal = await self._keys.read(call.digest)
-        except ServiceUnavailable:
+            async with asyncio.timeout(_PATIENCE):
+                principal = await self._keys.read(call.digest)
+        except (ServiceUnavailable, TimeoutError):
             return None
         except InvalidKey as refusal:
             return refusal

@@ -58,11 +58,13 @@ async def serve(exchange: Exchange, plane: DataPlane) -> None:
         await answers.refuse(exchange, call, refusal)
     except asyncio.CancelledError:
         if call.cut is None:
+            if call.outcome == "ok":
+                call.outcome = "client_gone" if exchange.gone else "gateway_stopped"
             raise
         _uncancel()
         await answers.refuse(exchange, call, call.cut)
     except ClientGone:
-        call.outcome = "client_gone"
+        call.outcome, call.status = "client_gone", call.status or _CLIENT_CLOSED
     except Exception:  # noqa: BLE001 — the one place where a fault of ours becomes a reply
         call.outcome = "internal_error"
         _log.exception("call %s failed inside the gateway", call.id)
@@ -78,7 +80,7 @@ async def _serve_model(exchange: Exchange, call: Call, plane: DataPlane, endpoin
         with settled(exchange, call, plane):
             await plane.gate.admit(call, body, endpoint, patience(exchange.headers))
             async with plane.forwarder.forward(call, body, endpoint, exchange.headers) as reply:
-                await relay(exchange, call, reply, hide_usage=not body.include_usage)
+                await relay(exchange, call, reply, hide_usage=call.stream and not body.include_usage)
 
 
 @contextlib.contextmanager
@@ -91,7 +93,7 @@ def settled(exchange: Exchange, call: Call, plane: DataPlane) -> Iterator[None]:
             call.outcome = "upstream_error"
     except Refusal as refusal:
         call.status = call.status or refusal.status
-        if call.outcome == "ok":
+        if call.outcome == "ok" and call.admitted:
             call.outcome = "upstream_error"
         raise
     except ClientGone:
@@ -99,7 +101,7 @@ def settled(exchange: Exchange, call: Call, plane: DataPlane) -> Iterator[None]:
         raise
     except asyncio.CancelledError:
         call.outcome = "key_cut" if call.cut else "client_gone" if exchange.gone else "gateway_stopped"
-        call.status = call.status or _CLIENT_CLOSED
+        call.status = call.status or (call.cut.status if call.cut else _CLIENT_CLOSED)
         raise
     except BaseException:
         call.outcome, call.status = "internal_error", call.status or InternalError.status

@@ -9,13 +9,14 @@ import time
 from gateway.dataplane.call import Call
 from gateway.dataplane.headers import downward, first, rate_limit
 from gateway.dataplane.ports import Exchange, Reply
-from gateway.dataplane.sse import EventStream, error_event, usage_in_tail, usage_of
+from gateway.dataplane.sse import EventStream, error_event, usage_in_part, usage_of
 from gateway.domain.errors import Refusal, RequestTimeOut, UpstreamError
 from gateway.domain.faults import UpstreamFault, UpstreamTimedOut
 from gateway.domain.upstreams import Headers
 
 _WHOLE = 1 << 20
-_TAIL = 64 << 10
+_PART = 64 << 10  # of each end of a longer reply is searched for usage
+_SUCCESS = range(200, 300)
 _EVENT_STREAM = b"text/event-stream"
 
 
@@ -27,10 +28,10 @@ async def relay(exchange: Exchange, call: Call, reply: Reply, *, hide_usage: boo
         headers += rate_limit(call.decision.gauges)
     content_type = first(reply.headers, b"content-type") or b""
     plain = first(reply.headers, b"content-encoding") in (None, b"identity")
-    if plain and content_type.split(b";")[0].strip().lower() == _EVENT_STREAM:
+    call.stream = plain and reply.status in _SUCCESS and content_type.split(b";")[0].strip().lower() == _EVENT_STREAM
+    if call.stream:
         await _events(exchange, call, reply, headers, hide_usage=hide_usage)
     else:
-        call.stream = False
         await _whole(exchange, call, reply, headers, readable=plain)
 
 
@@ -53,7 +54,8 @@ async def _events(exchange: Exchange, call: Call, reply: Reply, headers: Headers
         if not stream.complete:
             broken = UpstreamError("the stream ended without its end")
     except UpstreamFault as fault:
-        broken = _refusal(fault)
+        if not stream.done:
+            broken = _refusal(fault)
     finally:
         call.usage, call.events, call.reply_bytes = stream.usage, stream.events, stream.bytes
     if broken is not None:
@@ -64,21 +66,21 @@ async def _events(exchange: Exchange, call: Call, reply: Reply, headers: Headers
 
 async def _whole(exchange: Exchange, call: Call, reply: Reply, headers: Headers, *, readable: bool) -> None:
     kept: list[bytes] = []
-    tail = b""
+    head = tail = b""
     try:
         async for chunk in reply.chunks():
             if call.first_byte is None:
                 call.first_byte = time.monotonic()
             call.reply_bytes += len(chunk)
             if call.replied:
-                tail = (tail + chunk)[-_TAIL:]
+                tail = (tail + chunk)[-_PART:]
                 await exchange.write(chunk)
                 continue
             kept.append(chunk)
             if call.reply_bytes > _WHOLE:
                 await _start(exchange, call, reply.status, headers)
                 whole = b"".join(kept)
-                tail = whole[-_TAIL:]
+                head, tail = whole[:_PART], whole[-_PART:]
                 await exchange.write(whole)
     except UpstreamFault as fault:
         call.outcome = "upstream_broke"
@@ -87,7 +89,7 @@ async def _whole(exchange: Exchange, call: Call, reply: Reply, headers: Headers,
         exchange.abort()
         return
     if call.replied:
-        call.usage = usage_in_tail(tail) if readable else None
+        call.usage = (usage_in_part(tail) or usage_in_part(head)) if readable else None
         await exchange.end()
         return
     body = b"".join(kept)

@@ -17,6 +17,9 @@ _DONE = re.compile(rb"(?:^|[\r\n])data:[ \t]*\[DONE\]")
 _FINISHED = re.compile(rb'"finish_reason"\s*:\s*"|(?:^|[\r\n])data:\s*\{\s*"error"\s*:')
 _BOUNDARY = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 _MOST_TAIL = 8 << 20
+_LONGEST_BOUNDARY = 4
+_ENDING = 3  # events that can tell of an end: a finish reason, the usage, `[DONE]`
+_MOST_TOKENS = 1_000_000_000  # no call uses more; a count above is not believed
 
 
 class _Details(msgspec.Struct):
@@ -45,7 +48,10 @@ _usage = msgspec.json.Decoder(_Usage)
 
 
 def _told(usage: _Usage | None) -> Usage | None:
-    if usage is None or (usage.prompt_tokens is None and usage.completion_tokens is None and usage.total_tokens is None):
+    if usage is None:
+        return None
+    named = [count for count in (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) if count is not None]
+    if not named or max(named) > _MOST_TOKENS:
         return None
     read = max(0, usage.prompt_tokens or 0)
     written = usage.completion_tokens
@@ -64,18 +70,18 @@ def usage_of(body: bytes) -> Usage | None:
         return None
 
 
-def usage_in_tail(tail: bytes) -> Usage | None:
-    """The usage at the end of a reply of which only the end was kept, or None."""
-    found = list(_USAGE.finditer(tail))
+def usage_in_part(part: bytes) -> Usage | None:
+    """The last usage in a part of a reply that was not kept whole, or None."""
+    found = list(_USAGE.finditer(part))
     if not found:
         return None
     start = found[-1].end() - 1
     depth = 0
-    for index in range(start, len(tail)):
-        depth += {0x7B: 1, 0x7D: -1}.get(tail[index], 0)
+    for index in range(start, len(part)):
+        depth += {0x7B: 1, 0x7D: -1}.get(part[index], 0)
         if depth == 0:
             try:
-                return _told(_usage.decode(tail[start : index + 1]))
+                return _told(_usage.decode(part[start : index + 1]))
             except msgspec.MsgspecError:
                 return None
     return None
@@ -89,37 +95,52 @@ class EventStream:
 
     def __init__(self, *, hide_usage: bool) -> None:
         self._hide_usage = hide_usage
-        self._tail = b""
-        self._last: deque[bytes] = deque(maxlen=3)
+        self._tail = bytearray()
+        self._last: deque[bytes] = deque(maxlen=_ENDING)
         self.usage: Usage | None = None
         self.events = 0
         self.bytes = 0
 
     def feed(self, chunk: bytes) -> bytes:
         """The whole events that `chunk` completes; the start of the next one is kept."""
-        data = self._tail + chunk if self._tail else chunk
-        cut = _last_boundary(data)
-        if cut == 0 and len(data) > _MOST_TAIL:
-            cut = len(data)
-        self._tail = data[cut:]
+        # What was kept holds no boundary, so a huge event is searched once only, however small its pieces.
+        tail = self._tail
+        searched = max(0, len(tail) - _LONGEST_BOUNDARY + 1)
+        tail += chunk
+        cut = _last_boundary(tail, searched)
+        if cut == 0 and len(tail) > _MOST_TAIL:
+            cut = len(tail)
         if cut == 0:
             return b""
-        return self._passed(data[:cut] if cut < len(data) else data)
+        block = bytes(tail[:cut])
+        del tail[:cut]
+        return self._passed(block)
 
     def rest(self) -> bytes:
         """What the upstream left after its last event, once it has ended in good order."""
-        tail, self._tail = self._tail, b""
+        tail, self._tail = bytes(self._tail), bytearray()
         return self._passed(tail) if tail else b""
 
     @property
     def complete(self) -> bool:
         """Whether the stream says that it is over: `[DONE]`, a finish reason, or an error of the upstream's own."""
-        last = b"".join(self._last)
-        return _DONE.search(last) is not None or _FINISHED.search(last) is not None
+        return self.done or _FINISHED.search(self._ending()) is not None
+
+    @property
+    def done(self) -> bool:
+        """Whether `[DONE]` went past, after which nothing can be missing."""
+        return _DONE.search(self._ending()) is not None
+
+    def _ending(self) -> bytes:
+        """The last few events with data: the same ones, in whatever pieces they came."""
+        events = [event for event in _split(b"".join(self._last)) if b"data:" in event]
+        return b"".join(events[-_ENDING:])
 
     def _passed(self, block: bytes) -> bytes:
-        self._last.append(block)
-        self.events += block.count(b"data:")
+        events = block.count(b"data:")
+        if events:
+            self._last.append(block)
+        self.events += events
         self.bytes += len(block)
         if _USAGE.search(block) is None:
             return block
@@ -143,11 +164,11 @@ class EventStream:
         return self._hide_usage and not chunk.choices
 
 
-def _last_boundary(data: bytes) -> int:
-    """The index after the last whole event, 0 if there is none."""
+def _last_boundary(data: bytearray, start: int) -> int:
+    """The index after the last whole event whose boundary lies behind `start`, 0 if there is none."""
     end = 0
     for boundary in (b"\n\n", b"\r\n\r\n", b"\r\r"):
-        found = data.rfind(boundary)
+        found = data.rfind(boundary, start)
         if found >= 0:
             end = max(end, found + len(boundary))
     return end

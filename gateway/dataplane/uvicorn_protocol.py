@@ -1,34 +1,50 @@
 """Deadlines and a size for request headers, which uvicorn's protocol lacks: a client that dribbles them is answered 408, one that
-sends too many 431 (RFC 6585, section 5), and loses its connection.
+sends too many 431 (RFC 6585, section 5), one whose request is no HTTP 400; each loses its connection.
 
-A subclass of uvicorn's own httptools protocol, given to its `http=` setting. It touches `transport`, `cycle` and the parser's
-callbacks; a test holds uvicorn to these names.
+A subclass of uvicorn's own httptools protocol, given to its `http=` setting. It touches `transport`, `loop`, `url`, `headers`,
+`cycle`, the parser's callbacks, `_start_asgi_task` and `send_400_response`, and of a cycle `response_complete`, `disconnected`
+and `message_event`; a test holds uvicorn to these names.
 """
 
 import asyncio
+import time
 from typing import Any
 
 import msgspec
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from gateway.domain.ids import call_id
+
+_BAD = b"400 Bad Request", "invalid_request"
+_TIMEOUT = b"408 Request Timeout", "request_timeout", "The request headers did not arrive in time."
+_TOO_LARGE = b"431 Request Header Fields Too Large", "request_headers_too_large", "The request headers are too large."
+_SEPARATORS = 4  # of a header line: colon, space, line end
 
 
 def _reply(status: bytes, code: str, message: str) -> bytes:
+    request_id = call_id(time.time_ns() // 1_000_000)
     error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
-    body = msgspec.json.encode({"error": error, "request_id": None})
-    return b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s" % (
-        status,
-        len(body),
-        body,
+    body = msgspec.json.encode({"error": error, "request_id": request_id})
+    return (
+        b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %s\r\nconnection: close\r\n\r\n%s"
+        % (
+            status,
+            len(body),
+            request_id.encode(),
+            body,
+        )
     )
 
 
-_TIMEOUT = _reply(b"408 Request Timeout", "request_timeout", "The request headers did not arrive in time.")
-_TOO_LARGE = _reply(b"431 Request Header Fields Too Large", "request_headers_too_large", "The request headers are too large.")
+class HeadersTooLarge(Exception):  # noqa: N818 — stops the parser, is never shown
+    """Headers that came in one piece turned out to be too large."""
 
 
 class DeadlineProtocol(HttpToolsProtocol):
-    """`header_seconds`: how long a request's headers may take, from its first byte or, on a new connection, from its opening.
-    `header_bytes`: how large they may be together with the request line. `configured` makes a subclass with other values.
+    """`header_seconds`: how long a request's headers may take, from its first byte or, on a new connection, from its opening; and
+    how long the rest of a body may take that was answered before it was read. `header_bytes`: how large headers may be together
+    with the request line. `configured` makes a subclass with other values.
     """
 
     header_seconds = 10.0
@@ -36,9 +52,10 @@ class DeadlineProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._header_deadline: asyncio.TimerHandle | None = None
+        self._deadline: asyncio.TimerHandle | None = None
         self._header_size = 0
         self._in_headers = True
+        self._running: RequestResponseCycle | None = None
 
     @classmethod
     def configured(cls, *, header_seconds: float, header_bytes: int) -> type["DeadlineProtocol"]:
@@ -46,50 +63,79 @@ class DeadlineProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it as well
         super().connection_made(transport)
-        self._await_headers()
+        self._start_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._headers_done()
+        self._stop_deadline()
         super().connection_lost(exc)
+        # uvicorn tells the request that came last, which is not the one being answered if another is queued behind it.
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
 
     def data_received(self, data: bytes) -> None:
         if self._in_headers:
-            if self._header_deadline is None:
-                self._await_headers()
+            self._start_deadline()
             self._header_size += len(data)
         super().data_received(data)
         if self._in_headers and self._header_size > self.header_bytes:
-            self._refuse(_TOO_LARGE)
+            self._refuse(*_TOO_LARGE)
+        elif not self._in_headers and not self._busy:
+            self._start_deadline()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_headers = True
 
     def on_headers_complete(self) -> None:
-        self._headers_done()
+        self._stop_deadline()
+        self._in_headers = False
+        self._header_size = 0
+        size = len(self.url) + sum(len(name) + len(value) + _SEPARATORS for name, value in self.headers)
+        if size > self.header_bytes:
+            self._refuse(*_TOO_LARGE)
+            raise HeadersTooLarge
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
+        self._stop_deadline()
         self._in_headers = True
         self._header_size = 0
 
-    def _await_headers(self) -> None:
-        self._header_deadline = self.loop.call_later(self.header_seconds, self._too_slow)
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(*_BAD, msg)
 
-    def _headers_done(self) -> None:
-        self._in_headers = False
-        self._header_size = 0
-        if self._header_deadline is not None:
-            self._header_deadline.cancel()
-            self._header_deadline = None
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    @property
+    def _busy(self) -> bool:
+        """Whether a request is being answered."""
+        return self._running is not None and not self._running.response_complete
+
+    def _start_deadline(self) -> None:
+        if self._deadline is None and not self.transport.is_closing():
+            self._deadline = self.loop.call_later(self.header_seconds, self._too_slow)
+
+    def _stop_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
     def _too_slow(self) -> None:
-        self._refuse(_TIMEOUT)
+        self._deadline = None
+        if self._busy:
+            self._start_deadline()  # a reply under way outlasts a stray byte behind its request
+        elif self._in_headers:
+            self._refuse(*_TIMEOUT)
+        else:
+            self.transport.close()
 
-    def _refuse(self, reply: bytes) -> None:
-        self._headers_done()
+    def _refuse(self, status: bytes, code: str, message: str) -> None:
+        self._stop_deadline()
         if not self.transport.is_closing():
-            if self.cycle is None or self.cycle.response_complete:
-                self.transport.write(reply)
+            if not self._busy:
+                self.transport.write(_reply(status, code, message))
             self.transport.close()

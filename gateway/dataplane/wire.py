@@ -191,4 +191,7 @@ def _stream_options(fields: dict[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
 
 def _value(fields: dict[str, msgspec.Raw], name: str) -> object:
     raw = fields.get(name)
-    return None if raw is None else msgspec.json.decode(raw)
+    try:
+        return None if raw is None else msgspec.json.decode(raw)
+    except msgspec.MsgspecError as error:  # a number that no machine number holds
+        raise InvalidParameter(str(error), message=f"`{name}` is out of range.", param=name) from None

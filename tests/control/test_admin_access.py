@@ -2,16 +2,17 @@
 
 import httpx2
 import pytest
-from conftest import TOKEN, Control
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import iter_route_contexts
-from starlette.responses import PlainTextResponse, Response
 from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
 from gateway.control.app import create_control
 from gateway.control.policy import GuardedRoute, UndeclaredPolicy, check_routes, operator, public
+from tests.control.admin_api import TOKEN, Control
 
+RAW = TOKEN.encode()
 PUBLIC = {"/admin/v1/openapi.json", "/admin/v1/docs", "/admin/v1/docs/style.css"}
 
 
@@ -23,20 +24,20 @@ async def plain(_request: Request) -> Response:
     "headers",
     [
         [],
-        [("authorization", "Bearer wrong")],
-        [("authorization", "Bearer")],
-        [("authorization", "Bearer ")],
-        [("authorization", "")],
-        [("authorization", TOKEN)],
-        [("authorization", f"Basic {TOKEN}")],
-        [("authorization", f"Bearer {TOKEN}x")],
-        [("authorization", f"Bearer {TOKEN[:-1]}")],
-        [("authorization", f"Bearer {TOKEN}"), ("authorization", f"Bearer {TOKEN}")],
-        [("authorization", b"Bearer \xff\xfe")],
-        [("cookie", f"token={TOKEN}"), ("x-admin-token", TOKEN)],
+        [(b"authorization", b"Bearer wrong")],
+        [(b"authorization", b"Bearer")],
+        [(b"authorization", b"Bearer ")],
+        [(b"authorization", b"")],
+        [(b"authorization", RAW)],
+        [(b"authorization", b"Basic " + RAW)],
+        [(b"authorization", b"Bearer " + RAW + b"x")],
+        [(b"authorization", b"Bearer " + RAW[:-1])],
+        [(b"authorization", b"Bearer " + RAW), (b"authorization", b"Bearer " + RAW)],
+        [(b"authorization", b"Bearer \xff\xfe")],
+        [(b"cookie", b"token=" + RAW), (b"x-admin-token", RAW)],
     ],
 )
-async def test_every_route_refuses_without_the_token(control: Control, headers: list[tuple[str, str | bytes]]) -> None:
+async def test_every_route_refuses_without_the_token(control: Control, headers: list[tuple[bytes, bytes]]) -> None:
     """Every route but the API's description answers 401 to whoever does not hold the admin token, whatever the body is."""
     transport = httpx2.ASGITransport(app=control.app)
     asked = 0
@@ -53,7 +54,7 @@ async def test_every_route_refuses_without_the_token(control: Control, headers: 
                 assert reply.json()["error"]["code"] == "invalid_admin_token"
                 assert TOKEN not in reply.text
                 asked += 1
-    assert asked >= 35
+    assert asked >= 33
     assert await control.actions() == []
 
 
@@ -106,7 +107,7 @@ def test_undeclared_route_stops_the_start(control: Control) -> None:
 def test_mounts_stop_the_start(control: Control) -> None:
     """A mounted application, whose routes nobody looked at, stops the start."""
     with pytest.raises(UndeclaredPolicy, match="/inner"):
-        create_control(control.services, [Mount("/inner", app=plain)])
+        create_control(control.services, [Mount("/inner", routes=[Route("/", public(plain))])])
 
 
 def test_the_frameworks_own_pages_need_a_policy_too() -> None:

@@ -3,7 +3,8 @@
 import asyncio
 
 import pytest
-from conftest import Control
+
+from tests.control.admin_api import Control
 
 
 async def test_account_is_made_with_default_workspace(control: Control) -> None:
@@ -48,7 +49,9 @@ async def test_workspace_belongs_to_default_account_unless_named(control: Contro
     assert (await control.post("/workspaces", {"name": "x", "account_id": "acc-none"})).status_code == 404
 
 
-@pytest.mark.parametrize("body", [{}, {"name": ""}, {"name": "   "}, {"name": "x" * 31}, {"name": 5}, {"name": "a\u0000"}, {"name": "a", "id": "x"}])
+@pytest.mark.parametrize(
+    "body", [{}, {"name": ""}, {"name": "   "}, {"name": "x" * 31}, {"name": 5}, {"name": "a\u0000"}, {"name": "a", "id": "x"}]
+)
 async def test_bad_workspace_bodies_are_400(control: Control, body: dict[str, object]) -> None:
     """What is no name of 1 to 30 characters, or more than a name, is refused with the field named."""
     reply = await control.post("/workspaces", body)

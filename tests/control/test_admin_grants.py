@@ -1,7 +1,8 @@
 """Grants, account limits and models through the admin API."""
 
 import pytest
-from conftest import Control
+
+from tests.control.admin_api import Control
 
 NAMES = ["served-model", "vendor/model", "a/b/c", "name with space", "modèle", "100%", "a?b#c", "..", "grants/x"]
 
@@ -36,7 +37,7 @@ async def test_names_with_slashes(control: Control, name: str, slash: str) -> No
 
 
 async def test_grant_is_given_changed_and_taken(control: Control) -> None:
-    """PUT answers 201 for a new grant and 200 for a changed one; DELETE 204, then 404; each raises the epoch before its answer."""
+    """PUT answers 201 for a new grant and 200 for a changed one; DELETE 204, then 404; each raises the epoch first."""
     workspace = await control.sub_workspace()
     path = f"/workspaces/{workspace}/grants"
     control.epochs.raised.clear()
@@ -70,7 +71,7 @@ async def test_grant_is_given_changed_and_taken(control: Control) -> None:
     ],
 )
 async def test_grants_are_held_to_the_account(control: Control, body: dict[str, object], params: list[str]) -> None:
-    """A grant above the account's limit, TPM without RPM, or no whole number is refused with the field named; nothing is granted."""
+    """A grant above the account's limit, TPM without RPM, or no whole number is refused with the field named."""
     await put_model(control, "served-model", rpm=100, tpm=10_000)
     workspace = await control.sub_workspace()
     reply = await control.put(f"/workspaces/{workspace}/grants/served-model", body)

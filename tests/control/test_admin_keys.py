@@ -6,11 +6,15 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from conftest import Control
 
 from gateway.control.context import Caller
 from gateway.control.services import keys as service
 from gateway.domain.credentials import KeyKind, digest, kind_of, mask
+from tests.control.admin_api import Control
+
+
+def stored_bytes(tmp_path: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in tmp_path.glob("gateway.db*"))
 
 
 def digests(tmp_path: Path) -> list[bytes]:
@@ -56,7 +60,7 @@ async def test_plaintext_appears_once(control: Control, tmp_path: Path, caplog: 
         await control.get("/audit"),
     ]
     seen = "".join(page.text for page in pages) + caplog.text
-    stored = b"".join(path.read_bytes() for path in tmp_path.glob("gateway.db*"))
+    stored = stored_bytes(tmp_path)
     for key in (row["key"], new["key"]):
         assert key not in seen
         assert key[8:30] not in seen

@@ -3,11 +3,11 @@
 from typing import Any
 
 import pytest
-from conftest import Control
 
 from gateway.control.problems import Problem
 from gateway.control.services.upstreams import read_base_url, read_models
 from gateway.domain.upstreams import Upstream
+from tests.control.admin_api import Control
 
 
 async def make(control: Control, **fields: object) -> dict[str, Any]:
@@ -93,7 +93,16 @@ async def test_bad_base_urls_are_400(control: Control, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("weight", 0), ("weight", 1001), ("weight", 1.5), ("enabled", 1), ("api_key", ""), ("api_key", "a\r\nb"), ("models", 5), ("x", 1)],
+    [
+        ("weight", 0),
+        ("weight", 1001),
+        ("weight", 1.5),
+        ("enabled", 1),
+        ("api_key", ""),
+        ("api_key", "a\r\nb"),
+        ("models", 5),
+        ("x", 1),
+    ],
 )
 async def test_bad_upstream_fields_are_400(control: Control, field: str, value: object) -> None:
     """Each field is checked on the way in, whether an upstream is made or changed, and what was sent is not echoed."""
@@ -135,7 +144,10 @@ async def test_upstreams_of_settings_are_read_only(control: Control) -> None:
     """Upstreams of settings and the demo are listed; changing one is a 409 that says where it is set."""
     control.upstreams.fixed.append(Upstream("demo", "demo", "http://127.0.0.1:1/v1", source="demo"))
     listed = (await control.get("/upstreams")).json()["data"]
-    assert [(row["id"], row["source"], row["has_api_key"]) for row in listed] == [("config", "config", True), ("demo", "demo", False)]
+    assert [(row["id"], row["source"], row["has_api_key"]) for row in listed] == [
+        ("config", "config", True),
+        ("demo", "demo", False),
+    ]
     assert "fixed-secret" not in str(listed)
     for name, where in (("config", "gateway.toml"), ("demo", "demo")):
         for reply in (await control.patch(f"/upstreams/{name}", {"weight": 2}), await control.delete(f"/upstreams/{name}")):

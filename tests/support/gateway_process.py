@@ -34,8 +34,10 @@ class GatewayProcess(ChildProcess):
         self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}"
         self.base_url = f"{self.address}/compatible-mode/v1"
-        data_dir.mkdir(exist_ok=True)
-        super().__init__([sys.executable, "-m", "gateway", "serve"], env=self._environment(upstream, own_secrets, env), cwd=data_dir)
+        data_dir.mkdir(mode=0o700, exist_ok=True)
+        super().__init__(
+            [sys.executable, "-m", "gateway", "serve"], env=self._environment(upstream, own_secrets, env), cwd=data_dir
+        )
         self._client = httpx2.Client(base_url=self.address, timeout=30)
         try:
             self.wait_until(self.is_ready, "the gateway is ready")
@@ -46,7 +48,9 @@ class GatewayProcess(ChildProcess):
 
     def _environment(self, upstream: str | None, own_secrets: bool, env: Mapping[str, str] | None) -> dict[str, str]:
         # Nothing of the developer's own settings may reach the process under test, and no proxy stand between.
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_") and "proxy" not in name.lower()}
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_") and "proxy" not in name.lower()
+        }
         kept |= {
             "PYTHONPATH": str(ROOT),
             "GATEWAY_HOST": "127.0.0.1",

@@ -1,11 +1,13 @@
-"""An upstream of which a test decides every byte: a socket server that runs a script for each request."""
+"""An upstream of which a test decides every byte, a socket server that runs a script for each request; and a client to ask it."""
 
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 from gateway.domain.upstreams import Upstream
+from gateway.upstream.client import HttpClient, HttpReply
 
 
 class Call:
@@ -103,3 +105,31 @@ def unused_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
+
+
+@asynccontextmanager
+async def client(**settings: Any) -> AsyncIterator[HttpClient]:
+    made = HttpClient(**settings)
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+async def body_of(reply: HttpReply) -> bytes:
+    try:
+        return b"".join([chunk async for chunk in reply.chunks()])
+    finally:
+        await reply.close()
+
+
+async def post(http: HttpClient, server: RawUpstream, **changes: object) -> HttpReply:
+    return await http.send(server.upstream(**changes), "/chat/completions", [], b"{}")
+
+
+async def answer(call: Call) -> None:
+    await call.reply(b"fine")
+
+
+async def silent(call: Call) -> None:
+    await call.gone()

@@ -18,7 +18,9 @@ def _shown(row: AccountRow) -> dict[str, object]:
 
 @router.get("")
 @operator
-async def list_accounts(services: UsedServices, limit: Limit = PAGE, cursor: Cursor = None) -> schemas.Listing[schemas.Account]:
+async def list_accounts(
+    *, services: UsedServices, limit: Limit = PAGE, cursor: Cursor = None
+) -> schemas.Listing[schemas.Account]:
     """All accounts, in the order they were made."""
     page = await accounts.find(services, limit=limit, cursor=cursor)
     return schemas.Listing(data=[schemas.Account.model_validate(_shown(row)) for row in page.rows], next_cursor=page.next_cursor)
@@ -26,7 +28,7 @@ async def list_accounts(services: UsedServices, limit: Limit = PAGE, cursor: Cur
 
 @router.post("", status_code=201)
 @operator
-async def create_account(services: UsedServices, caller: KnownCaller, body: schemas.AccountIn) -> schemas.NewAccount:
+async def create_account(*, services: UsedServices, caller: KnownCaller, body: schemas.AccountIn) -> schemas.NewAccount:
     """A new account, with its default workspace."""
     row, workspace = await accounts.create(services, caller, body.name)
     return schemas.NewAccount.model_validate({**_shown(row), "default_workspace_id": workspace.id})
@@ -34,5 +36,5 @@ async def create_account(services: UsedServices, caller: KnownCaller, body: sche
 
 @router.get("/{account_id}")
 @operator
-async def get_account(services: UsedServices, account_id: Id) -> schemas.Account:
+async def get_account(*, services: UsedServices, account_id: Id) -> schemas.Account:
     return schemas.Account.model_validate(_shown(await accounts.get(services, account_id)))

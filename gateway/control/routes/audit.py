@@ -29,6 +29,7 @@ def _shown(row: AuditRow) -> schemas.AuditEntry:
 @router.get("")
 @operator
 async def list_audit(
+    *,
     services: UsedServices,
     action: Filter = None,
     target: Filter = None,

@@ -27,7 +27,7 @@ def _shown(row: GrantRow) -> dict[str, object]:
 @router.get("")
 @operator
 async def list_grants(
-    services: UsedServices, workspace_id: Id, limit: Limit = PAGE, cursor: Cursor = None
+    *, services: UsedServices, workspace_id: Id, limit: Limit = PAGE, cursor: Cursor = None
 ) -> schemas.Listing[schemas.Grant]:
     """The models that a sub-workspace may call. A default workspace has no grants, and reaches every model."""
     page = await grants.find(services, workspace_id, limit=limit, cursor=cursor)
@@ -37,7 +37,7 @@ async def list_grants(
 @router.put("/{model:path}", responses={201: {"model": schemas.SetGrant, "description": "The model was not granted before."}})
 @operator
 async def put_grant(
-    services: UsedServices, caller: KnownCaller, response: Response, workspace_id: Id, model: ModelPath, body: schemas.LimitsIn
+    *, services: UsedServices, caller: KnownCaller, response: Response, workspace_id: Id, model: ModelPath, body: schemas.LimitsIn
 ) -> schemas.SetGrant:
     """Grant a model, or change its limits; in force for every call that starts after the answer."""
     grant = await grants.put(services, caller, workspace_id, model, Limits(rpm=body.rpm, tpm=body.tpm))
@@ -47,6 +47,6 @@ async def put_grant(
 
 @router.delete("/{model:path}", status_code=204)
 @operator
-async def delete_grant(services: UsedServices, caller: KnownCaller, workspace_id: Id, model: ModelPath) -> None:
+async def delete_grant(*, services: UsedServices, caller: KnownCaller, workspace_id: Id, model: ModelPath) -> None:
     """Take a model from a workspace; in force for every call that starts after the answer."""
     await grants.delete(services, caller, workspace_id, model)

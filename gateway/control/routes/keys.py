@@ -46,7 +46,7 @@ def _once(issued: IssuedKey) -> schemas.NewKey:
 @router.get("/workspaces/{workspace_id}/api-keys")
 @operator
 async def list_keys(
-    services: UsedServices, workspace_id: Id, search: Search = None, limit: Limit = PAGE, cursor: Cursor = None
+    *, services: UsedServices, workspace_id: Id, search: Search = None, limit: Limit = PAGE, cursor: Cursor = None
 ) -> schemas.Listing[schemas.Key]:
     """A workspace's keys, in the order they were made."""
     page = await keys.find(services, workspace_id, search=search, limit=limit, cursor=cursor)
@@ -55,20 +55,20 @@ async def list_keys(
 
 @router.post("/workspaces/{workspace_id}/api-keys", status_code=201)
 @operator
-async def create_key(services: UsedServices, caller: KnownCaller, workspace_id: Id, body: schemas.KeyIn) -> schemas.NewKey:
+async def create_key(*, services: UsedServices, caller: KnownCaller, workspace_id: Id, body: schemas.KeyIn) -> schemas.NewKey:
     """A new key. `key` is shown in this answer and never again."""
     return _once(await keys.create(services, caller, workspace_id, description=body.description, models=body.models))
 
 
 @router.get("/api-keys/{key_id}")
 @operator
-async def get_key(services: UsedServices, key_id: Id) -> schemas.Key:
+async def get_key(*, services: UsedServices, key_id: Id) -> schemas.Key:
     return _key(await keys.get(services, key_id))
 
 
 @router.patch("/api-keys/{key_id}")
 @operator
-async def describe_key(services: UsedServices, caller: KnownCaller, key_id: Id, body: schemas.KeyPatch) -> schemas.Key:
+async def describe_key(*, services: UsedServices, caller: KnownCaller, key_id: Id, body: schemas.KeyPatch) -> schemas.Key:
     """A new description; nothing else of a key can be changed."""
     if body.model_extra:
         message = "Only the description of a key can be changed; make a new key instead."
@@ -78,26 +78,26 @@ async def describe_key(services: UsedServices, caller: KnownCaller, key_id: Id, 
 
 @router.delete("/api-keys/{key_id}", status_code=204)
 @operator
-async def delete_key(services: UsedServices, caller: KnownCaller, key_id: Id) -> None:
+async def delete_key(*, services: UsedServices, caller: KnownCaller, key_id: Id) -> None:
     """Final; no call that starts after the answer passes."""
     await keys.delete(services, caller, key_id)
 
 
 @router.post("/api-keys/{key_id}/disable")
 @operator
-async def disable_key(services: UsedServices, caller: KnownCaller, key_id: Id) -> schemas.Key:
+async def disable_key(*, services: UsedServices, caller: KnownCaller, key_id: Id) -> schemas.Key:
     """No call that starts after the answer passes, until the key is enabled again."""
     return _key(await keys.set_status(services, caller, key_id, KeyStatus.DISABLED))
 
 
 @router.post("/api-keys/{key_id}/enable")
 @operator
-async def enable_key(services: UsedServices, caller: KnownCaller, key_id: Id) -> schemas.Key:
+async def enable_key(*, services: UsedServices, caller: KnownCaller, key_id: Id) -> schemas.Key:
     return _key(await keys.set_status(services, caller, key_id, KeyStatus.ACTIVE))
 
 
 @router.post("/api-keys/{key_id}/reset")
 @operator
-async def reset_key(services: UsedServices, caller: KnownCaller, key_id: Id) -> schemas.NewKey:
+async def reset_key(*, services: UsedServices, caller: KnownCaller, key_id: Id) -> schemas.NewKey:
     """A new secret under the same ID, shown once; the old one passes no call that starts after the answer."""
     return _once(await keys.reset(services, caller, key_id))

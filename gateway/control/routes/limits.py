@@ -20,7 +20,7 @@ def _shown(row: Effective) -> dict[str, object]:
 @router.get("")
 @operator
 async def list_limits(
-    services: UsedServices, account_id: Id, limit: Limit = PAGE, cursor: Cursor = None
+    *, services: UsedServices, account_id: Id, limit: Limit = PAGE, cursor: Cursor = None
 ) -> schemas.Listing[schemas.AccountLimits]:
     """What the account is held to, for every model, and which level says so."""
     page = await limits.find(services, account_id, limit=limit, cursor=cursor)
@@ -31,7 +31,7 @@ async def list_limits(
 @router.put("/{model:path}")
 @operator
 async def put_limits(
-    services: UsedServices, caller: KnownCaller, account_id: Id, model: ModelPath, body: schemas.LimitsIn
+    *, services: UsedServices, caller: KnownCaller, account_id: Id, model: ModelPath, body: schemas.LimitsIn
 ) -> schemas.SetAccountLimits:
     """The account's own limits for a model; null inherits the model's. Answers what holds now."""
     row, warnings = await limits.put(services, caller, account_id, model, Limits(rpm=body.rpm, tpm=body.tpm))
@@ -40,6 +40,6 @@ async def put_limits(
 
 @router.delete("/{model:path}", status_code=204)
 @operator
-async def delete_limits(services: UsedServices, caller: KnownCaller, account_id: Id, model: ModelPath) -> None:
+async def delete_limits(*, services: UsedServices, caller: KnownCaller, account_id: Id, model: ModelPath) -> None:
     """From now on the model's limits hold for the account."""
     await limits.delete(services, caller, account_id, model)

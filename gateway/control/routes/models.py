@@ -29,7 +29,7 @@ def _shown(model: KnownModel) -> schemas.Model:
 
 @router.get("")
 @operator
-async def list_models(services: UsedServices, limit: Limit = PAGE, cursor: Cursor = None) -> schemas.Listing[schemas.Model]:
+async def list_models(*, services: UsedServices, limit: Limit = PAGE, cursor: Cursor = None) -> schemas.Listing[schemas.Model]:
     """The catalogue, by name: what is stored, and what upstreams serve besides."""
     page = await models.find(services, limit=limit, cursor=cursor)
     return schemas.Listing(data=[_shown(model) for model in page.rows], next_cursor=page.next_cursor)
@@ -37,16 +37,16 @@ async def list_models(services: UsedServices, limit: Limit = PAGE, cursor: Curso
 
 @router.get("/{model:path}")
 @operator
-async def get_model(services: UsedServices, model: ModelPath) -> schemas.Model:
+async def get_model(*, services: UsedServices, model: ModelPath) -> schemas.Model:
     return _shown(await models.get(services, model))
 
 
 @router.put("/{model:path}", responses={201: {"model": schemas.Model, "description": "Nothing was stored of it before."}})
 @operator
 async def put_model(
-    services: UsedServices, caller: KnownCaller, response: Response, model: ModelPath, body: schemas.ModelIn
+    *, services: UsedServices, caller: KnownCaller, response: Response, model: ModelPath, body: schemas.ModelIn
 ) -> schemas.Model:
-    """Store limits, type and vendor of a model in place of what was stored; in force for every call that starts after the answer."""
+    """Store limits, type and vendor of a model in place of what was stored; in force for calls after the answer."""
     limits = Limits(rpm=body.rpm, tpm=body.tpm)
     known, is_new = await models.put(services, caller, model, limits=limits, kind=body.type, vendor=body.vendor)
     response.status_code = 201 if is_new else 200
@@ -55,6 +55,6 @@ async def put_model(
 
 @router.delete("/{model:path}", status_code=204)
 @operator
-async def delete_model(services: UsedServices, caller: KnownCaller, model: ModelPath) -> None:
+async def delete_model(*, services: UsedServices, caller: KnownCaller, model: ModelPath) -> None:
     """Forget what is stored of a model, and every workspace's grant of it."""
     await models.delete(services, caller, model)

@@ -42,7 +42,7 @@ def _shown(known: KnownUpstream) -> schemas.Upstream:
 @router.get("")
 @operator
 async def list_upstreams(
-    services: UsedServices, limit: Limit = PAGE, cursor: Cursor = None
+    *, services: UsedServices, limit: Limit = PAGE, cursor: Cursor = None
 ) -> schemas.Listing[schemas.Upstream]:
     """All upstreams, those of settings and the demo included, with their state in this process."""
     page = await upstreams.find(services, limit=limit, cursor=cursor)
@@ -51,7 +51,7 @@ async def list_upstreams(
 
 @router.post("", status_code=201)
 @operator
-async def create_upstream(services: UsedServices, caller: KnownCaller, body: schemas.UpstreamIn) -> schemas.Upstream:
+async def create_upstream(*, services: UsedServices, caller: KnownCaller, body: schemas.UpstreamIn) -> schemas.Upstream:
     """A new upstream, in use when the answer is sent."""
     base_url = read_base_url(body.base_url)
     models, lists_models = read_models(body.models)
@@ -70,14 +70,14 @@ async def create_upstream(services: UsedServices, caller: KnownCaller, body: sch
 
 @router.get("/{upstream_id}")
 @operator
-async def get_upstream(services: UsedServices, upstream_id: Id) -> schemas.Upstream:
+async def get_upstream(*, services: UsedServices, upstream_id: Id) -> schemas.Upstream:
     return _shown(await upstreams.get(services, upstream_id))
 
 
 @router.patch("/{upstream_id}")
 @operator
 async def change_upstream(
-    services: UsedServices, caller: KnownCaller, upstream_id: Id, body: schemas.UpstreamPatch
+    *, services: UsedServices, caller: KnownCaller, upstream_id: Id, body: schemas.UpstreamPatch
 ) -> schemas.Upstream:
     """Change the fields that are sent; in use when the answer is sent."""
     fields: dict[str, Any] = {name: getattr(body, name) for name in body.model_fields_set}
@@ -93,5 +93,5 @@ async def change_upstream(
 
 @router.delete("/{upstream_id}", status_code=204)
 @operator
-async def delete_upstream(services: UsedServices, caller: KnownCaller, upstream_id: Id) -> None:
+async def delete_upstream(*, services: UsedServices, caller: KnownCaller, upstream_id: Id) -> None:
     await upstreams.delete(services, caller, upstream_id)

@@ -27,7 +27,7 @@ def _shown(row: WorkspaceRow) -> schemas.Workspace:
 @router.get("")
 @operator
 async def list_workspaces(
-    services: UsedServices, account_id: Filter = None, q: Filter = None, limit: Limit = PAGE, cursor: Cursor = None
+    *, services: UsedServices, account_id: Filter = None, q: Filter = None, limit: Limit = PAGE, cursor: Cursor = None
 ) -> schemas.Listing[schemas.Workspace]:
     """Workspaces, in the order they were made; `q` is a part of the name or of the ID."""
     page = await workspaces.find(services, account_id=account_id, search=q, limit=limit, cursor=cursor)
@@ -36,21 +36,21 @@ async def list_workspaces(
 
 @router.post("", status_code=201)
 @operator
-async def create_workspace(services: UsedServices, caller: KnownCaller, body: schemas.WorkspaceIn) -> schemas.Workspace:
+async def create_workspace(*, services: UsedServices, caller: KnownCaller, body: schemas.WorkspaceIn) -> schemas.Workspace:
     """A new sub-workspace of `account_id`, or of the default account."""
     return _shown(await workspaces.create(services, caller, body.name, body.account_id))
 
 
 @router.get("/{workspace_id}")
 @operator
-async def get_workspace(services: UsedServices, workspace_id: Id) -> schemas.Workspace:
+async def get_workspace(*, services: UsedServices, workspace_id: Id) -> schemas.Workspace:
     return _shown(await workspaces.get(services, workspace_id))
 
 
 @router.patch("/{workspace_id}")
 @operator
 async def rename_workspace(
-    services: UsedServices, caller: KnownCaller, workspace_id: Id, body: schemas.WorkspacePatch
+    *, services: UsedServices, caller: KnownCaller, workspace_id: Id, body: schemas.WorkspacePatch
 ) -> schemas.Workspace:
     """A new name; a default workspace cannot be modified."""
     return _shown(await workspaces.rename(services, caller, workspace_id, body.name))
@@ -58,7 +58,8 @@ async def rename_workspace(
 
 @router.delete("/{workspace_id}", include_in_schema=False)
 @operator
-async def delete_workspace(workspace_id: Id) -> None:
+async def delete_workspace(*, services: UsedServices, workspace_id: Id) -> None:
+    await workspaces.get(services, workspace_id)
     raise MethodNotAllowed(
         "A workspace is never deleted, since its usage refers to it; delete its API keys and its grants instead.",
         headers={"allow": "GET, PATCH"},

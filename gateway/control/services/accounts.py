@@ -10,7 +10,7 @@ from gateway.storage.sql.accounts import AccountRow
 from gateway.storage.sql.engine import reading, writing
 from gateway.storage.sql.workspaces import WorkspaceRow
 
-DEFAULT_WORKSPACE_NAME = "Default Workspace"
+DEFAULT_WORKSPACE_NAME = "default"
 
 
 async def create(services: Services, caller: Caller, name: str) -> tuple[AccountRow, WorkspaceRow]:

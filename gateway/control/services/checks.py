@@ -1,8 +1,10 @@
 """Checks that several resources share."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from gateway.control.problems import BadRequest, FieldError
+from gateway.control.problems import BadRequest, FieldError, SavedNotInForce
+from gateway.domain.faults import StorageUnavailable
 from gateway.domain.grants import LimitProblem, Limits
 
 LONGEST_MODEL_NAME = 255
@@ -24,3 +26,12 @@ def is_model_name(name: str) -> bool:
 def shown(limits: Limits) -> dict[str, int | None]:
     """Limits as the audit trail keeps them."""
     return {"rpm": limits.rpm, "tpm": limits.tpm}
+
+
+@contextmanager
+def saved() -> Iterator[None]:
+    """What follows a committed change: a database that goes away here leaves it saved. Raises SavedNotInForce."""
+    try:
+        yield
+    except StorageUnavailable as error:
+        raise SavedNotInForce from error

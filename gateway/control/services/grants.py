@@ -81,6 +81,4 @@ async def delete(services: Services, caller: Caller, workspace_id: str, model: s
             raise NotFound("The workspace is not granted this model.")
         await grants.delete(conn, workspace_id, model)
         target = f"{workspace_id}/{model}"
-        await record(
-            conn, services, caller, "grant.delete", target, account_id=account_id, before=shown(before.limits)
-        )
+        await record(conn, services, caller, "grant.delete", target, account_id=account_id, before=shown(before.limits))

@@ -61,8 +61,8 @@ async def create(
         count = await keys.count(conn, workspace_id)
         if count >= services.keys_per_workspace:
             raise LimitReached(
-                f"The workspace has {count} of at most {services.keys_per_workspace} API keys; delete one that is no longer needed, "
-                "or use another workspace."
+                f"The workspace has {count} of at most {services.keys_per_workspace} API keys; delete one that is no longer "
+                "needed, or use another workspace."
             )
         await keys.insert(conn, row, secret.digest)
         after = {"workspace_id": workspace_id, "masked": row.masked, "description": description, "models": _shown(row.models)}
@@ -81,7 +81,7 @@ async def get(services: Services, key_id: str) -> KeyRow:
 
 
 async def find(services: Services, workspace_id: str, *, search: str | None, limit: int, cursor: str | None) -> Page[KeyRow]:
-    """A workspace's keys in the order they were made; `search` is a part of the ID. Raises NotFound, BadRequest for a wrong cursor."""
+    """A workspace's keys in the order they were made; `search` is a part of the ID. Raises NotFound, BadRequest."""
     after = after_time(cursor)
     async with reading(services.engine) as conn:
         await workspaces.require(conn, workspace_id)

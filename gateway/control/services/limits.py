@@ -60,18 +60,14 @@ async def find(services: Services, account_id: str, *, limit: int, cursor: str |
         rows = await catalogue_models.every(conn)
     names = {model.name for model, _owner in services.catalogue.models()} | own.keys() | rows.keys()
     found = [
-        _effective(
-            name, own.get(name, NO_LIMITS), rows[name].limits if name in rows else NO_LIMITS, services.default_limits
-        )
+        _effective(name, own.get(name, NO_LIMITS), rows[name].limits if name in rows else NO_LIMITS, services.default_limits)
         for name in sorted(names)
         if after is None or name > after
     ]
     return cut(found, limit, lambda row: row.model)
 
 
-async def put(
-    services: Services, caller: Caller, account_id: str, model: str, limits: Limits
-) -> tuple[Effective, list[str]]:
+async def put(services: Services, caller: Caller, account_id: str, model: str, limits: Limits) -> tuple[Effective, list[str]]:
     """Set an account's own limits for a model; None inherits the model's. Raises NotFound, BadRequest.
 
     Answers what the account is held to now, and warnings.

@@ -7,7 +7,7 @@ from gateway.control.context import Caller, Services
 from gateway.control.paging import Page, after_name, cut
 from gateway.control.problems import NotFound
 from gateway.control.services.audit import record
-from gateway.control.services.checks import refuse, shown
+from gateway.control.services.checks import refuse, saved, shown
 from gateway.domain.grants import NO_LIMITS, Limits, check_limits
 from gateway.storage.sql import catalogue_models, grants
 from gateway.storage.sql.catalogue_models import ModelRow
@@ -18,7 +18,7 @@ from gateway.storage.sql.engine import reading
 class KnownModel:
     """A model with what is stored of it: `row` is None where it is known only because an upstream serves it.
 
-    `owned_by` is who serves it; None where nobody does at present.
+    `owned_by` is what the data plane's `GET models` says; None where this process has not taken the model up yet.
     """
 
     name: str
@@ -38,8 +38,7 @@ async def _known(services: Services) -> dict[str, KnownModel]:
     async with reading(services.engine) as conn:
         rows = await catalogue_models.every(conn)
     known = {
-        model.name: KnownModel(model.name, model.type, model.vendor, None, owner)
-        for model, owner in services.catalogue.models()
+        model.name: KnownModel(model.name, model.type, model.vendor, None, owner) for model, owner in services.catalogue.models()
     }
     for name, row in rows.items():
         owner = known[name].owned_by if name in known else None
@@ -79,7 +78,7 @@ async def get(services: Services, name: str) -> KnownModel:
 async def put(
     services: Services, caller: Caller, name: str, *, limits: Limits, kind: str | None, vendor: str | None
 ) -> tuple[KnownModel, bool]:
-    """Store what is said of a model, in place of what was; answers it and whether it is new in the database. Raises BadRequest."""
+    """Store what is said of a model, in place of what was; answers it and whether it is new here. Raises BadRequest."""
     refuse(check_limits(limits))
     async with services.policy.change_catalogue() as conn:
         before = await catalogue_models.get(conn, name)
@@ -89,8 +88,9 @@ async def put(
         await record(
             conn, services, caller, "model.set", name, before=None if before is None else _shown(before), after=_shown(row)
         )
-    await services.catalogue.reload()
-    return await get(services, name), before is None
+    with saved():
+        await services.catalogue.reload()
+        return await get(services, name), before is None
 
 
 async def delete(services: Services, caller: Caller, name: str) -> None:
@@ -105,7 +105,8 @@ async def delete(services: Services, caller: Caller, name: str) -> None:
         gone = await grants.delete_of_model(conn, name)
         await catalogue_models.delete(conn, name)
         await record(conn, services, caller, "model.delete", name, before={**_shown(before), "grants": gone})
-    await services.catalogue.reload()
+    with saved():
+        await services.catalogue.reload()
 
 
 def _shown(row: ModelRow) -> dict[str, Any]:

@@ -3,9 +3,8 @@
 Deployments are not under the policy epoch (admission.md, epochs, rule 7), so a change here raises none.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,14 +12,13 @@ from urllib.parse import urlsplit
 from gateway.control.context import Caller, Services
 from gateway.control.paging import Page, after_name, cut
 from gateway.control.ports import UpstreamState
-from gateway.control.problems import BadRequest, Conflict, NotFound, SavedNotInForce
+from gateway.control.problems import BadRequest, Conflict, NotFound
 from gateway.control.services.audit import record
-from gateway.control.services.checks import LONGEST_MODEL_NAME, is_model_name
+from gateway.control.services.checks import LONGEST_MODEL_NAME, is_model_name, saved
 from gateway.domain import ids
-from gateway.domain.faults import KeyStoreUnavailable
 from gateway.domain.upstreams import Upstream
 from gateway.storage.sql import upstreams
-from gateway.storage.sql.engine import AsyncConnection, StorageUnavailable, reading, writing
+from gateway.storage.sql.engine import AsyncConnection, reading, writing
 from gateway.storage.sql.upstreams import UpstreamRow
 
 _MOST_MODELS = 10_000
@@ -84,11 +82,9 @@ def read_base_url(text: str) -> str:
 
 async def _in_use(services: Services) -> None:
     """Take a committed change into use in this process. Raises SavedNotInForce."""
-    try:
+    with saved():
         await services.upstreams.reload()
         await services.catalogue.reload()
-    except (KeyStoreUnavailable, StorageUnavailable) as error:
-        raise SavedNotInForce from error
 
 
 async def create(services: Services, caller: Caller, upstream: Upstream) -> KnownUpstream:

@@ -1,8 +1,8 @@
 """Connections and transactions, on SQLite and PostgreSQL alike, and what it looks like when the database is away.
 
-SQLite runs in WAL mode with explicit transactions: a write transaction takes the write lock when it begins (`BEGIN IMMEDIATE`), so
-that it never has to be upgraded from a read, which SQLite would refuse as soon as another writer has committed in between. Writers of
-one process queue up in the order that they came; only other processes are waited for with SQLite's own polling.
+SQLite runs in WAL mode with explicit transactions: a write transaction takes the write lock when it begins (`BEGIN IMMEDIATE`),
+so that it never has to be upgraded from a read, which SQLite would refuse as soon as another writer has committed in between.
+Writers of one process queue up in the order that they came; only other processes are waited for with SQLite's own polling.
 
 `synchronous=NORMAL` leaves out the fsync of each commit. A committed write then stands in the operating system's page cache, so a
 process that is killed loses none; a machine that loses power may lose the last commits, and never has a broken file.
@@ -20,16 +20,25 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from gateway.domain.faults import KeyStoreUnavailable, StorageUnavailable
 
-__all__ = ["AsyncConnection", "AsyncEngine", "StorageUnavailable", "create_engine", "reading", "transaction", "writing"]
+__all__ = [
+    "AsyncConnection",
+    "AsyncEngine",
+    "StorageUnavailable",
+    "create_engine",
+    "is_bad_value",
+    "reading",
+    "transaction",
+    "writing",
+]
 
 _WRITE = "gateway_write"
 _WRITE_LOCK = "gateway_write_lock"
 _LOCK_SECONDS = 5.0
 _STATEMENT_SECONDS = 10.0
 
-# PostgreSQL's classes of errors that say something of the server and nothing of the statement: connection (08), authorization (28),
-# rolled back to resolve a conflict (40), no such database (3D), out of resources (53), lock not to be had (55), operator (57),
-# system (58), internal (XX); and 25006, a server that became read-only. (PostgreSQL documentation, appendix A.)
+# PostgreSQL's classes of errors that say something of the server and nothing of the statement: connection (08), authorization
+# (28), rolled back to resolve a conflict (40), no such database (3D), out of resources (53), lock not to be had (55), operator
+# (57), system (58), internal (XX); and 25006, a server that became read-only. (PostgreSQL documentation, appendix A.)
 _AWAY = ("08", "28", "40", "3D", "53", "55", "57", "58", "XX", "25006")
 
 
@@ -136,18 +145,33 @@ def _faults(fault: type[StorageUnavailable]) -> Iterator[None]:
         raise
 
 
+def is_bad_value(error: Exception) -> bool:
+    """Whether the database, or its driver, refused a value as such, so that trying again is in vain."""
+    if isinstance(error, sa.exc.DBAPIError):
+        # asyncpg calls a value that it cannot encode an interface error, and a ValueError besides. Classes 22 and 23: data
+        # and integrity constraints.
+        return (
+            isinstance(error, sa.exc.DataError | sa.exc.IntegrityError)
+            or isinstance(error.orig.__cause__ if error.orig else None, ValueError)
+            or _state(error).startswith(("22", "23"))
+        )
+    return isinstance(error, ValueError | OverflowError)
+
+
 def _is_away(error: Exception) -> bool:
     """Whether an error says that the database cannot be used now, rather than that a statement or a value is wrong."""
-    if not isinstance(error, sa.exc.DBAPIError):
+    if not isinstance(error, sa.exc.DBAPIError) or error.connection_invalidated:
         return True
-    state = getattr(error.orig, "sqlstate", None)
-    if state is not None:
-        return str(state).startswith(_AWAY)
-    # asyncpg calls a value that it cannot encode an interface error too; that one is a ValueError besides.
-    is_value = isinstance(getattr(error.orig, "__cause__", None), ValueError)
+    if state := _state(error):
+        return state.startswith(_AWAY)
     # SQLite says DatabaseError itself for a file that is damaged or is no database.
     named = isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError) or type(error) is sa.exc.DatabaseError
-    return error.connection_invalidated or (named and not is_value)
+    return named and not is_bad_value(error)
+
+
+def _state(error: sa.exc.DBAPIError) -> str:
+    """PostgreSQL's code for the error, else the empty text."""
+    return getattr(error.orig, "sqlstate", None) or ""
 
 
 def _first_line(error: Exception) -> str:

@@ -1,8 +1,8 @@
 """Changes of policy: committed with a raised epoch, in force everywhere, then acknowledged (admission.md, Epochs, rule 1).
 
-The database is the authority. A change begins its transaction with the account's raised epoch; the row's lock orders changes. Once
-committed, the epoch is raised in the store of limits, which every admission compares with, and then marked as raised. What a crash
-leaves between commit and mark, `sweep` finishes.
+The database is the authority. A change begins its transaction by raising the account's epoch; the row's lock orders changes. Once
+committed, the epoch is raised in the store of limits, which every admission compares with, and then marked as raised. What a
+crash leaves between commit and mark, `sweep` finishes.
 """
 
 import asyncio
@@ -73,7 +73,10 @@ class Policy:
 
     @asynccontextmanager
     async def change_catalogue(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that changes the catalogue, and with it every account's policy. Raises as `change`, but UnknownAccount."""
+        """A transaction that changes the catalogue, and with it every account's policy.
+
+        Raises StorageUnavailable and NotYetInForce, as `change` does.
+        """
         async with transaction(self._engine) as connection:
             if connection.dialect.name == "postgresql":
                 # An account that is being made must not slip between this change and the epochs that it raises; and whoever

@@ -39,6 +39,13 @@ accounts = sa.Table(
     sa.Column("raised_epoch", sa.BigInteger, nullable=False, server_default="1"),
     sa.Column("created_at", sa.BigInteger, nullable=False),
 )
+sa.Index(
+    "uq_accounts_default",
+    accounts.c.is_default,
+    unique=True,
+    sqlite_where=accounts.c.is_default,
+    postgresql_where=accounts.c.is_default,
+)
 
 workspaces = sa.Table(
     "workspaces",

@@ -1,0 +1,54 @@
+"""The command line: `gateway COMMAND`."""
+
+import importlib
+
+import click
+
+from gateway import __version__
+
+_COMMANDS = {
+    "serve": "serve",
+    "demo": "demo",
+    "migrate": "migrate",
+    "check": "check",
+    "accounts": "accounts",
+    "workspaces": "workspaces",
+    "keys": "keys",
+    "models": "models",
+    "grants": "grants",
+    "limits": "limits",
+    "upstreams": "upstreams",
+    "usage": "usage",
+    "audit": "accounts",
+}
+"""Each command, and the module of `gateway.commands` that holds it under the same name."""
+
+
+class _Commands(click.Group):
+    """Loads a command's module when it is called, so that a short command need not wait for what only others use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 — click's own signature
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 — as above
+        module = _COMMANDS.get(cmd_name)
+        if module is None:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"gateway.commands.{module}"), cmd_name)
+        return command
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="gateway")
+def main() -> None:
+    r"""The gateway: an OpenAI-compatible endpoint with workspaces, model grants, rate limits and metering.
+
+    Settings come from the environment and from gateway.toml (docs/settings.md). Commands that manage a gateway speak to the
+    one that uses the data folder, or work on the folder themselves while none runs.
+
+    \b
+    Examples:
+      gateway serve
+      gateway keys create --description "my laptop"
+      gateway check
+    """

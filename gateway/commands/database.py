@@ -1,0 +1,63 @@
+"""The database before it is in use: its schema, and what its faults mean to whoever starts the gateway."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from alembic.util import CommandError
+
+from gateway.commands.output import Failure
+from gateway.config import Settings
+from gateway.domain.faults import StorageUnavailable
+from gateway.storage.sql import upstreams
+from gateway.storage.sql.engine import create_engine, reading
+from gateway.storage.sql.meta import PepperMismatch
+from gateway.storage.sql.migrate import SchemaOutdated, check_revision, upgrade
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn the database's faults into a Failure with a remedy."""
+    try:
+        yield
+    except StorageUnavailable as error:
+        raise Failure(f"the database cannot be used: {error}. Check GATEWAY_DATABASE_URL and that the database runs.") from None
+    except (SchemaOutdated, PepperMismatch) as error:
+        raise Failure(str(error)) from None
+
+
+def migrate(settings: Settings, echo: Callable[[str], None] | None = None) -> None:
+    """Apply the migrations that the database lacks. Raises Failure."""
+    try:
+        with explained():
+            upgrade(settings.database_url, echo=echo)
+    except CommandError as error:
+        raise Failure(
+            f"the database's schema is not known to this version of the gateway ({error}); update the gateway."
+        ) from None
+
+
+def bring_up_to_date(settings: Settings) -> None:
+    """Migrate the embedded file. Any other database is migrated by `gateway migrate` alone, and only checked when opened."""
+    if settings.embedded:
+        migrate(settings)
+
+
+async def check(settings: Settings) -> None:
+    """Raises SchemaOutdated, StorageUnavailable."""
+    engine = create_engine(settings.database_url)
+    try:
+        await check_revision(engine)
+    finally:
+        await engine.dispose()
+
+
+async def serves_models(settings: Settings) -> bool:
+    """Whether the database holds an enabled upstream. Raises Failure."""
+    engine = create_engine(settings.database_url)
+    try:
+        with explained():
+            await check_revision(engine)
+            async with reading(engine) as connection:
+                return any(row.upstream.enabled for row in await upstreams.every(connection))
+    finally:
+        await engine.dispose()
