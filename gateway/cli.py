@@ -5,6 +5,7 @@ import importlib
 import click
 
 from gateway import __version__
+from gateway.commands.help import examples
 
 _COMMANDS = {
     "serve": "serve",
@@ -38,17 +39,15 @@ class _Commands(click.Group):
         return command
 
 
-@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=examples("gateway serve", 'gateway keys create --description "my laptop"', "gateway check"),
+)
 @click.version_option(__version__, prog_name="gateway")
 def main() -> None:
-    r"""The gateway: an OpenAI-compatible endpoint with workspaces, model grants, rate limits and metering.
+    """The gateway: an OpenAI-compatible endpoint with workspaces, model grants, rate limits and metering.
 
     Settings come from the environment and from gateway.toml (docs/settings.md). Commands that manage a gateway speak to the
     one that uses the data folder, or work on the folder themselves while none runs.
-
-    \b
-    Examples:
-      gateway serve
-      gateway keys create --description "my laptop"
-      gateway check
     """

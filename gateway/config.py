@@ -246,7 +246,7 @@ def _upstream_conflicts(settings: Settings, merged: _Merged) -> list[Problem]:
     given = merged.data.get("upstream")
     if settings.upstream.base_url is None and isinstance(given, dict) and "base_url" not in given:
         for key in ("api_key", "models"):
-            if key in given:
+            if key in given and given[key] != "*":
                 remedy = "Set GATEWAY_UPSTREAM_BASE_URL (upstream.base_url) as well, or unset it."
                 problems.append(
                     Problem(merged.source(f"upstream.{key}"), f"upstream.{key} is set, but no upstream.base_url", remedy)

@@ -29,10 +29,10 @@ from gateway.config_values import (
     walk,
     whole,
 )
+from gateway.domain.grants import MAX_LIMIT
 from gateway.domain.upstreams import Upstream
 
 MIB = 1 << 20
-MOST_PER_MINUTE = 10**9
 DATABASE_FILE = "gateway.db"
 FIRST_UPSTREAM = "default"
 """The name of the upstream of `[upstream]`."""
@@ -117,7 +117,12 @@ class UpstreamDefaults(_Table):
 class UpstreamTable(_Table):
     """One of several upstreams, each a table `[[upstreams]]`."""
 
-    name: str = text(..., "What it is called; each name once.", expects="a name")  # type: ignore[arg-type]  # required
+    name: str = text(
+        ...,
+        "What it is called; each name once.",
+        expects="up to 40 letters, digits, dots, hyphens and underscores",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$",
+    )
     base_url: BaseUrl = address("The model server.", required=True)
     api_key: Credential | None = secret("Its credential, sent as a bearer token.", expects="a text without blanks")
     api_key_env: str | None = text(None, "The environment variable that holds the credential, instead of `api_key`.")
@@ -132,12 +137,12 @@ class Limits(_Table):
         None,
         "Requests a minute that an account may send to a model which has no limits of its own; unset, no limit.",
         least=1,
-        most=MOST_PER_MINUTE,
+        most=MAX_LIMIT,
         unit="requests a minute",
         env="GATEWAY_DEFAULT_RPM",
     )
     default_tpm: Whole | None = whole(
-        None, "The same for tokens.", least=1, most=MOST_PER_MINUTE, unit="tokens a minute", env="GATEWAY_DEFAULT_TPM"
+        None, "The same for tokens.", least=1, most=MAX_LIMIT, unit="tokens a minute", env="GATEWAY_DEFAULT_TPM"
     )
     keys_per_workspace: Whole = whole(20, "API keys that a workspace may have.", least=1, most=100_000)
     workspaces_per_account: Whole = whole(20, "Workspaces that an account may have.", least=1, most=100_000)

@@ -82,8 +82,9 @@ def choice(default: str, description: str, *choices: str) -> Any:
     return _setting(default, description, About("one of " + ", ".join(choices)))
 
 
-def text(default: str | None, description: str, *, expects: str = "text", env: str = "", shown_default: str | None = None) -> Any:
-    return _setting(default, description, About(expects, env, shown_default=shown_default), min_length=1)
+def text(default: object, description: str, *, expects: str = "text", env: str = "", pattern: str | None = None) -> Any:
+    """A text; `...` as its default makes it required."""
+    return _setting(default, description, About(expects, env), min_length=1, pattern=pattern)
 
 
 def path(default: str, description: str, *, env: str) -> Any:

@@ -7,24 +7,25 @@ the same checks and the same audit trail answer either way.
 import asyncio
 import functools
 import ipaddress
+import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import click
 import httpx2
 
-from gateway.app import Gateway
-from gateway.commands import database, folder, output, secret_files
+from gateway.commands import folder, output, secret_files
 from gateway.commands.output import Failure
-from gateway.config import Settings, upstreams_of
+from gateway.config import Settings
 
 PREFIX = "/admin/v1"
 _WAIT_SECONDS = 15.0
 _TIMEOUT_SECONDS = 30.0
 _PAGE = 1000
 _HIGHEST_FINE = 399
+_TOKEN = re.compile(r"[!-~]+")
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -37,9 +38,10 @@ def part(text: str) -> str:
 class Api:
     """Requests to the admin API. Every method raises Failure, with the API's own words, for an answer that is an error."""
 
-    def __init__(self, runner: asyncio.Runner, client: httpx2.AsyncClient) -> None:
+    def __init__(self, runner: asyncio.Runner, client: httpx2.AsyncClient, url: str) -> None:
         self._runner = runner
         self._client = client
+        self._url = url
 
     def get(self, path: str, **query: object) -> Any:
         return self._send("GET", path, query=query)
@@ -69,9 +71,12 @@ class Api:
     ) -> Any:
         given = {name: str(value) for name, value in (query or {}).items() if value is not None}
         try:
-            reply = self._runner.run(self._client.request(method, PREFIX + path, params=given, json=body))
+            reply = self._runner.run(self._client.request(method, path, params=given, json=body))
         except httpx2.TransportError as error:
-            raise Failure(f"the gateway at {self._client.base_url} cannot be reached: {error or type(error).__name__}") from None
+            words = str(error) or type(error).__name__
+            raise Failure(
+                f"the gateway at {self._url} cannot be reached: {words}", "Check its address and that it runs."
+            ) from None
         if reply.status_code > _HIGHEST_FINE:
             raise Failure(_refusal(reply))
         if not reply.content:
@@ -79,7 +84,7 @@ class Api:
         try:
             return reply.json()
         except ValueError:
-            raise Failure(f"what answers at {self._client.base_url} is not a gateway's admin API.") from None
+            raise Failure(f"what answers at {self._url} is not a gateway's admin API", "Check the address.") from None
 
 
 def _refusal(reply: httpx2.Response) -> str:
@@ -97,19 +102,24 @@ def _refusal(reply: httpx2.Response) -> str:
 def connect(url: str | None, token: str | None) -> Iterator[Api]:
     """The admin API at `url`, or of the gateway whose data folder this is. `token` None: the one of settings or data folder."""
     settings = output.settings()
-    if url:
-        with _online(url.rstrip("/"), token or _token_for(url, settings), local=False) as api:
-            yield api
-        return
-    for warning in folder.prepare(settings.storage.data_dir):
-        output.warn(warning)
-    found = folder.take_or_find(settings.storage.data_dir, _WAIT_SECONDS)
-    if isinstance(found, str):
-        with _online(found, token or _token_for(found, settings), local=True) as api:
-            yield api
-    else:
-        with folder.held(found), _offline(settings, token) as api:
-            yield api
+    with ExitStack() as stack:
+        runner = stack.enter_context(asyncio.Runner())
+        if url:
+            yield stack.enter_context(_requests(runner, url.rstrip("/"), token or _token_for(url, settings)))
+            return
+        for warning in folder.prepare(settings.storage.data_dir):
+            output.warn(warning)
+        found = folder.take_or_find(settings.storage.data_dir, _WAIT_SECONDS)
+        if isinstance(found, str):
+            yield stack.enter_context(_requests(runner, found, token or _token_for(found, settings), trust_env=False))
+            return
+        stack.enter_context(folder.held(found))
+        # Imported late: a command that speaks to a running gateway need not wait for all of its parts.
+        from gateway.commands import offline  # noqa: PLC0415 — see above
+
+        app, own_token = stack.enter_context(offline.opened(runner, settings))
+        transport = httpx2.ASGITransport(app=app)
+        yield stack.enter_context(_requests(runner, "http://gateway.invalid", token or own_token, transport=transport))
 
 
 def _token_for(url: str, settings: Settings) -> str:
@@ -118,7 +128,7 @@ def _token_for(url: str, settings: Settings) -> str:
         return settings.secrets.admin_token.get_secret_value()
     found = secret_files.admin_token(settings) if _is_local(url) else None
     if found is None:
-        raise Failure("there is no admin token to send. Set GATEWAY_ADMIN_TOKEN, or give --token.")
+        raise Failure("there is no admin token to send", "Set GATEWAY_ADMIN_TOKEN, or give --token.")
     return found
 
 
@@ -131,44 +141,18 @@ def _is_local(url: str) -> bool:
 
 
 @contextmanager
-def _online(url: str, token: str, *, local: bool) -> Iterator[Api]:
+def _requests(runner: asyncio.Runner, url: str, token: str, **options: Any) -> Iterator[Api]:
+    if not _TOKEN.fullmatch(token):
+        raise Failure("the admin token has characters that no header can carry", "Give it as it was made.")
+    headers = {"authorization": f"Bearer {token}"}
     try:
-        client = httpx2.AsyncClient(base_url=url, headers=_bearer(token), timeout=_TIMEOUT_SECONDS, trust_env=not local)
+        client = httpx2.AsyncClient(base_url=url + PREFIX, headers=headers, timeout=_TIMEOUT_SECONDS, **options)
     except (httpx2.InvalidURL, UnicodeError):
-        raise Failure(f"{url!r} is no address of a gateway, such as http://127.0.0.1:8080.") from None
-    with asyncio.Runner() as runner:
-        try:
-            yield Api(runner, client)
-        finally:
-            runner.run(client.aclose())
-
-
-@contextmanager
-def _offline(settings: Settings, token: str | None) -> Iterator[Api]:
-    """The application in this process, opened and closed around the command. The lock is held meanwhile."""
-    database.bring_up_to_date(settings)
-    secrets, warnings = secret_files.obtain(settings)
-    for warning in warnings:
-        output.warn(warning)
-    gateway = Gateway(settings, secrets, upstreams_of(settings), offline=True)
-    with asyncio.Runner() as runner:
-        opened = AsyncExitStack()
-        try:
-            with database.explained():
-                runner.run(opened.enter_async_context(gateway.open()))
-            client = httpx2.AsyncClient(
-                transport=httpx2.ASGITransport(app=gateway),
-                base_url="http://gateway.invalid",
-                headers=_bearer(token or secrets.admin_token),
-            )
-            runner.run(opened.enter_async_context(client))
-            yield Api(runner, client)
-        finally:
-            runner.run(opened.aclose())
-
-
-def _bearer(token: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {token}"}
+        raise Failure(f"{url!r} is no address of a gateway", "Give one such as http://127.0.0.1:8080.") from None
+    try:
+        yield Api(runner, client, url)
+    finally:
+        runner.run(client.aclose())
 
 
 class Work:

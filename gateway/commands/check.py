@@ -8,9 +8,9 @@ import click
 import httpx2
 
 from gateway.commands import database, folder, listen, output, secret_files
+from gateway.commands.help import examples
 from gateway.commands.output import Failure
 from gateway.config import ConfigError, Problem, Settings, current_unknown_names, from_environment, upstreams_of
-from gateway.domain.faults import StorageUnavailable
 from gateway.domain.upstreams import Upstream
 from gateway.storage.sql.migrate import SchemaOutdated
 
@@ -32,19 +32,13 @@ class _Findings:
         try:
             self.fine.append(f"{name}: {look()}")
         except Failure as failure:
-            problem, _, remedy = failure.message.partition(". ")
-            self.problems.append(Problem(name, problem.rstrip("."), remedy or "Mend that and check again."))
+            self.problems.append(Problem(name, failure.problem, failure.remedy))
 
 
-@click.command()
+@click.command(epilog=examples("GATEWAY_CONFIG=/etc/gateway/gateway.toml gateway check"))
 @click.option("--json", "json", is_flag=True, help="Print what was found as JSON.")
 def check(json: bool) -> None:
-    r"""Check the configuration, the data folder, the database and the upstreams. Exits with 1 when something is wrong.
-
-    \b
-    Example:
-      GATEWAY_CONFIG=/etc/gateway/gateway.toml gateway check
-    """
+    """Check the configuration, the data folder, the database and the upstreams. Exits with 1 when something is wrong."""
     findings = _Findings()
     findings.warnings += current_unknown_names()
     try:
@@ -107,9 +101,7 @@ def _database(settings: Settings) -> str:
     except SchemaOutdated as error:
         if settings.embedded and "older" in str(error):
             return "its schema is older, and is brought up to date at the start"
-        raise Failure(f"its schema does not fit. {error}") from None
-    except StorageUnavailable as error:
-        raise Failure(f"it cannot be used: {error}. Check GATEWAY_DATABASE_URL and that the database runs.") from None
+        raise Failure("its schema does not fit", str(error)) from None
     return "its schema is up to date"
 
 

@@ -13,6 +13,8 @@ from gateway.storage.sql.engine import create_engine, reading
 from gateway.storage.sql.meta import PepperMismatch
 from gateway.storage.sql.migrate import SchemaOutdated, check_revision, upgrade
 
+_REMEDY = "Check GATEWAY_DATABASE_URL, that the database runs, and that the gateway's user may write to it."
+
 
 @contextmanager
 def explained() -> Iterator[None]:
@@ -20,7 +22,7 @@ def explained() -> Iterator[None]:
     try:
         yield
     except StorageUnavailable as error:
-        raise Failure(f"the database cannot be used: {error}. Check GATEWAY_DATABASE_URL and that the database runs.") from None
+        raise Failure(f"the database cannot be used: {error}", _REMEDY) from None
     except (SchemaOutdated, PepperMismatch) as error:
         raise Failure(str(error)) from None
 
@@ -32,7 +34,7 @@ def migrate(settings: Settings, echo: Callable[[str], None] | None = None) -> No
             upgrade(settings.database_url, echo=echo)
     except CommandError as error:
         raise Failure(
-            f"the database's schema is not known to this version of the gateway ({error}); update the gateway."
+            f"the database's schema is not known to this version of the gateway : {error}", "Update the gateway."
         ) from None
 
 
@@ -43,10 +45,12 @@ def bring_up_to_date(settings: Settings) -> None:
 
 
 async def check(settings: Settings) -> None:
-    """Raises SchemaOutdated, StorageUnavailable."""
+    """Raises SchemaOutdated; Failure where the database cannot be used."""
     engine = create_engine(settings.database_url)
     try:
         await check_revision(engine)
+    except StorageUnavailable as error:
+        raise Failure(f"the database cannot be used: {error}", _REMEDY) from None
     finally:
         await engine.dispose()
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import click
 
+from gateway.commands.help import examples
 from gateway.commands.output import Failure
 from gateway.demo import server
 from gateway.domain.upstreams import Upstream
@@ -17,24 +18,21 @@ _START_SECONDS = 30.0
 _STOP_SECONDS = 5.0
 
 
-@click.command()
+@click.command(epilog=examples("gateway demo --port 9000"))
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8081, show_default=True, help="The port; 0 takes a free one.")
 @click.option("--json", "announce", is_flag=True, help="Print the base URL as a line of JSON once it listens.")
 @click.option("--exit-with-parent", is_flag=True, hidden=True)
 def demo(host: str, port: int, announce: bool, exit_with_parent: bool) -> None:
-    r"""Run the demo upstream by itself: a model server without a model, for trying things out.
-
-    \b
-    Example:
-      gateway demo --port 9000
-    """
+    """Run the demo upstream by itself: a model server without a model, for trying things out."""
     if not announce:
         click.echo("The demo upstream answers without any real model. Stop it with Ctrl+C.")
     try:
         server.run(host, port, announce=announce, exit_with_parent=exit_with_parent)
     except OSError as error:
-        raise Failure(f"the demo upstream cannot listen on {host} port {port}: {error.strerror}. Give another --port.") from None
+        raise Failure(
+            f"the demo upstream cannot listen on {host} port {port}: {error.strerror}", "Give another --port."
+        ) from None
 
 
 @contextmanager
@@ -61,7 +59,7 @@ def _announced(process: subprocess.Popen[bytes]) -> str:
     try:
         return str(json.loads(line)["base_url"])
     except (ValueError, KeyError):
-        raise Failure("the demo upstream did not start. Set GATEWAY_UPSTREAM_BASE_URL to a model server instead.") from None
+        raise Failure("the demo upstream did not start", "Set GATEWAY_UPSTREAM_BASE_URL to a model server instead.") from None
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

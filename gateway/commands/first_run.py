@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import click
 import httpx2
 
 from gateway.app import Gateway
+from gateway.commands import output
 from gateway.commands.api import PREFIX as ADMIN
 from gateway.commands.secret_files import TOKEN_FILE
 from gateway.config import Secrets, Settings
@@ -24,19 +26,27 @@ async def greet(gateway: Gateway, settings: Settings, secrets: Secrets, url: str
     """Print where the gateway is; the first time, with a fresh key and examples that use it."""
     endpoint = url + DATA
     if as_json:
-        click.echo(json.dumps({"url": url, "endpoint": endpoint}))
+        with suppress(OSError):
+            click.echo(json.dumps({"url": url, "endpoint": endpoint}))
+            sys.stdout.flush()
         return
     client = httpx2.AsyncClient(
         transport=httpx2.ASGITransport(app=gateway),
         base_url=f"http://gateway.invalid{ADMIN}",
         headers={"authorization": f"Bearer {secrets.admin_token}"},
     )
+    key = model = None
     async with client:
-        key = await _first_key(gateway, settings, client)
-        model = await _example_model(client) if key else None
+        try:
+            key = await _first_key(gateway, settings, client)
+            model = await _example_model(client) if key else None
+        except httpx2.HTTPError as error:
+            output.warn(f"no first API key could be made: {error}")
     lines = _places(settings, endpoint, url)
-    click.echo("\n".join([*lines, *(_examples(endpoint, key, model) if key else _later())]))
-    sys.stdout.flush()
+    # The gateway goes on when nobody reads what it says.
+    with suppress(OSError):
+        click.echo("\n".join([*lines, *(_examples(endpoint, key, model) if key else _later())]))
+        sys.stdout.flush()
 
 
 async def _first_key(gateway: Gateway, settings: Settings, client: httpx2.AsyncClient) -> str | None:

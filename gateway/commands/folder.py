@@ -20,16 +20,20 @@ _PAUSE = 0.05
 
 
 def prepare(folder: Path) -> list[str]:
-    """Make the data folder (mode 0700) where there is none. Returns warnings; raises Failure where it cannot be used."""
+    """Make the data folder (mode 0700) where there is none. Returns warnings; raises Failure where it cannot be used.
+
+    From then on, files that this process makes are for its user alone: the database holds the upstreams' credentials.
+    """
+    os.umask(0o077)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         mode = stat.S_IMODE(folder.stat().st_mode)
     except OSError as error:
         raise Failure(
-            f"the data folder {folder} cannot be made: {error.strerror}. Set GATEWAY_DATA_DIR to a folder that can."
+            f"the data folder {folder} cannot be made: {error.strerror}", "Set GATEWAY_DATA_DIR to a folder that can."
         ) from None
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-        raise Failure(f"the data folder {folder} cannot be written to. Give it to the gateway's user, or set GATEWAY_DATA_DIR.")
+        raise Failure(f"the data folder {folder} cannot be written to", "Give it to the gateway's user, or set GATEWAY_DATA_DIR.")
     if mode & 0o077:
         return [f"others can look into the data folder {folder}; run: chmod 700 {folder}"]
     return []
@@ -66,16 +70,17 @@ def take(folder: Path) -> Lock:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise Failure(f"the lock {path} cannot be opened: {error.strerror}.") from None
+        raise Failure(f"the lock {path} cannot be opened: {error.strerror}", "Give it to the gateway's user.") from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         url = os.pread(descriptor, 1000, 0).decode("utf-8", "replace").strip()
         os.close(descriptor)
         raise Taken(url) from None
-    except BaseException:
+    except OSError as error:
         os.close(descriptor)
-        raise
+        remedy = "Set GATEWAY_DATA_DIR to a folder on a file system that has locks."
+        raise Failure(f"the lock {path} cannot be taken: {error.strerror}", remedy) from None
     os.ftruncate(descriptor, 0)  # what a killed holder left
     return Lock(descriptor)
 
@@ -94,7 +99,7 @@ def take_or_find(folder: Path, wait: float) -> Lock | str:
             if taken.url:
                 return taken.url
         if time.monotonic() >= ends:
-            raise Failure(f"another process is using the data folder {folder}; try again when it is done.")
+            raise Failure(f"another process is using the data folder {folder}", "Try again when it is done.")
         time.sleep(_PAUSE)
 
 

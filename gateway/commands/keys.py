@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from gateway.commands.api import Work, manages, part
+from gateway.commands.help import examples
 
 _COLUMNS = ["id", "masked", "status", "description", "models", "workspace_id", "created_at", "last_used_at"]
 _ONCE = "The key is shown this once; keep it now."
@@ -15,36 +16,29 @@ def keys() -> None:
     """Manage API keys."""
 
 
-@keys.command("list")
+@keys.command("list", epilog=examples("gateway keys list --workspace research"))
 @click.option("--workspace", help="Only this workspace's, by ID or name; left out, those of all workspaces.")
 @click.option("--id", "search", help="Only keys with this part in their ID.")
 @manages
 def list_(work: Work, workspace: str | None, search: str | None) -> None:
-    r"""List API keys, masked.
-
-    \b
-    Example:
-      gateway keys list --workspace research
-    """
+    """List API keys, masked."""
     every = workspace is None
     found = [row["id"] for row in work.api.every("/workspaces")["data"]] if every else [work.workspace(workspace)]
     rows = [row for each in found for row in work.api.every(f"/workspaces/{part(each)}/api-keys", id=search)["data"]]
     work.listing({"data": rows, "next_cursor": None}, _COLUMNS, "There are no API keys.")
 
 
-@keys.command()
+@keys.command(
+    epilog=examples(
+        "gateway keys create", 'gateway keys create --workspace research --description "nightly jobs" --model demo-chat'
+    )
+)
 @click.option("--workspace", help="The workspace it belongs to, by ID or name; left out, the default workspace.")
 @click.option("--description", default="", help="What it is for.")
 @click.option("--model", "models", multiple=True, help="Narrow the key to this model; may be given several times.")
 @manages
 def create(work: Work, workspace: str | None, description: str, models: tuple[str, ...]) -> None:
-    r"""Create an API key. It is shown once.
-
-    \b
-    Examples:
-      gateway keys create
-      gateway keys create --workspace research --description "nightly jobs" --model demo-chat
-    """
+    """Create an API key. It is shown once."""
     body: dict[str, Any] = {"description": description}
     if models:
         body["models"] = list(models)
@@ -52,82 +46,52 @@ def create(work: Work, workspace: str | None, description: str, models: tuple[st
     work.note(_ONCE)
 
 
-@keys.command()
+@keys.command(epilog=examples("gateway keys show ak-0123456789abcdef"))
 @click.argument("key_id")
 @manages
 def show(work: Work, key_id: str) -> None:
-    r"""Show the API key with this ID, masked.
-
-    \b
-    Example:
-      gateway keys show ak-0123456789abcdef
-    """
+    """Show the API key with this ID, masked."""
     work.show(work.api.get(f"/api-keys/{part(key_id)}"))
 
 
-@keys.command()
+@keys.command(epilog=examples('gateway keys describe ak-0123456789abcdef "nightly jobs"'))
 @click.argument("key_id")
 @click.argument("description")
 @manages
 def describe(work: Work, key_id: str, description: str) -> None:
-    r"""Change what a key is said to be for.
-
-    \b
-    Example:
-      gateway keys describe ak-0123456789abcdef "nightly jobs"
-    """
+    """Change what a key is said to be for."""
     work.show(work.api.patch(f"/api-keys/{part(key_id)}", {"description": description}))
 
 
-@keys.command()
+@keys.command(epilog=examples("gateway keys disable ak-0123456789abcdef"))
 @click.argument("key_id")
 @manages
 def disable(work: Work, key_id: str) -> None:
-    r"""Disable a key; no call that starts after this passes.
-
-    \b
-    Example:
-      gateway keys disable ak-0123456789abcdef
-    """
+    """Disable a key; no call that starts after this passes."""
     work.show(work.api.post(f"/api-keys/{part(key_id)}/disable"))
 
 
-@keys.command()
+@keys.command(epilog=examples("gateway keys enable ak-0123456789abcdef"))
 @click.argument("key_id")
 @manages
 def enable(work: Work, key_id: str) -> None:
-    r"""Enable a disabled key again.
-
-    \b
-    Example:
-      gateway keys enable ak-0123456789abcdef
-    """
+    """Enable a disabled key again."""
     work.show(work.api.post(f"/api-keys/{part(key_id)}/enable"))
 
 
-@keys.command()
+@keys.command(epilog=examples("gateway keys reset ak-0123456789abcdef"))
 @click.argument("key_id")
 @manages
 def reset(work: Work, key_id: str) -> None:
-    r"""Give a key a new secret, shown once; the old one stops working.
-
-    \b
-    Example:
-      gateway keys reset ak-0123456789abcdef
-    """
+    """Give a key a new secret, shown once; the old one stops working."""
     work.show(work.api.post(f"/api-keys/{part(key_id)}/reset"))
     work.note(_ONCE)
 
 
-@keys.command()
+@keys.command(epilog=examples("gateway keys delete ak-0123456789abcdef"))
 @click.argument("key_id")
 @manages
 def delete(work: Work, key_id: str) -> None:
-    r"""Delete a key for good; no call that starts after this passes.
-
-    \b
-    Example:
-      gateway keys delete ak-0123456789abcdef
-    """
+    """Delete a key for good; no call that starts after this passes."""
     work.api.delete(f"/api-keys/{part(key_id)}")
     work.done(f"Deleted {key_id}.")

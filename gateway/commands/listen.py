@@ -13,7 +13,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError):
         raise Failure(
-            f"the host {host!r} is not known. Set GATEWAY_HOST to an address of this machine, such as 127.0.0.1."
+            f"the host {host!r} is not known", "Set GATEWAY_HOST to an address of this machine, such as 127.0.0.1."
         ) from None
     bound: list[socket.socket] = []
     refused: OSError | None = None
@@ -50,12 +50,12 @@ def cannot_listen(host: str, port: int, error: OSError) -> Failure:
     """Why an address cannot be had, and what to do."""
     if error.errno == errno.EADDRINUSE:
         return Failure(
-            f"port {port} on {host} is taken by another program. "
-            "Stop that one, or choose another port with --port or GATEWAY_PORT (0 takes a free one)."
+            f"port {port} on {host} is taken by another program",
+            "Stop that one, or choose another port with --port or GATEWAY_PORT (0 takes a free one).",
         )
     if error.errno == errno.EACCES:
-        return Failure(f"port {port} may not be used by this user. Choose one above 1023 with --port or GATEWAY_PORT.")
-    return Failure(f"{host} port {port} cannot be listened on: {error.strerror}. Check GATEWAY_HOST and GATEWAY_PORT.")
+        return Failure(f"port {port} may not be used by this user", "Choose one above 1023 with --port or GATEWAY_PORT.")
+    return Failure(f"{host} port {port} cannot be listened on: {error.strerror}", "Check GATEWAY_HOST and GATEWAY_PORT.")
 
 
 def url_of(host: str, port: int) -> str:

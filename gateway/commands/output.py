@@ -10,7 +10,12 @@ from gateway.config import ConfigError, Problem, Settings, from_environment
 
 
 class Failure(click.ClickException):
-    """A command that could not do its work: the message goes to standard error, and the exit code is 1."""
+    """A command that could not do its work: problem and remedy go to standard error, and the exit code is 1."""
+
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        super().__init__(f"{problem}. {remedy}" if remedy else problem)
+        self.problem = problem
+        self.remedy = remedy
 
 
 def settings(options: Mapping[str, object] | None = None) -> Settings:

@@ -63,7 +63,9 @@ def _make(path: Path) -> None:
         finally:
             draft.unlink()
     except OSError as error:
-        raise Failure(f"the secret {path} cannot be made: {error.strerror}.") from None
+        raise Failure(
+            f"the secret {path} cannot be made: {error.strerror}", "Give the data folder to the gateway's user."
+        ) from None
 
 
 def _read(path: Path, variable: str) -> tuple[str, list[str]]:
@@ -71,11 +73,11 @@ def _read(path: Path, variable: str) -> tuple[str, list[str]]:
         text = path.read_bytes().decode("ascii").strip()
         mode = stat.S_IMODE(path.stat().st_mode)
     except (OSError, UnicodeDecodeError):
-        raise Failure(f"the secret in {path} cannot be read. Mend the file, or set {variable}.") from None
+        raise Failure(f"the secret in {path} cannot be read", f"Mend the file, or set {variable}.") from None
     if not text or not text.isprintable() or " " in text:
         raise Failure(
-            f"the secret in {path} is empty or has blanks. Put back the right one or set {variable}; "
-            "a new pepper makes every key invalid, a new token does no harm."
+            f"the secret in {path} is empty or has blanks",
+            f"Put back the right one, or set {variable}; a new token does no harm, with a new pepper no key works any more.",
         )
     if mode & 0o077:
         return text, [f"others can read {path}; run: chmod 600 {path}"]

@@ -19,6 +19,7 @@ import uvloop
 
 from gateway.app import Gateway
 from gateway.commands import database, demo, first_run, folder, listen, output, secret_files
+from gateway.commands.help import examples
 from gateway.commands.output import Failure
 from gateway.config import Secrets, Settings, current_unknown_names, upstreams_of
 from gateway.dataplane.uvicorn_protocol import DeadlineProtocol
@@ -29,19 +30,13 @@ _LAST_SECONDS = 5.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-@click.command()
+@click.command(epilog=examples("gateway serve", "GATEWAY_UPSTREAM_BASE_URL=http://127.0.0.1:8000/v1 gateway serve --port 9000"))
 @click.option("--host", help="The address to listen on, instead of GATEWAY_HOST.")
 @click.option("--port", type=click.IntRange(0, 65535), help="The port to listen on, instead of GATEWAY_PORT; 0 takes a free one.")
 @click.option("--workers", type=int, help="Worker processes, instead of GATEWAY_WORKERS.")
 @click.option("--json", "json", is_flag=True, help="Print the endpoint as a line of JSON once it listens, and make no first key.")
 def serve(host: str | None, port: int | None, workers: int | None, json: bool) -> None:
-    r"""Run the gateway until it is told to stop (Ctrl+C or SIGTERM); calls under way may end first.
-
-    \b
-    Examples:
-      gateway serve
-      GATEWAY_UPSTREAM_BASE_URL=http://127.0.0.1:8000/v1 gateway serve --port 9000
-    """
+    """Run the gateway until it is told to stop (Ctrl+C or SIGTERM); calls under way may end first."""
     for each in _SIGNALS:
         signal.signal(each, _leave)
     given = {"server.host": host, "server.port": port, "server.workers": workers}
@@ -71,8 +66,8 @@ def _run(settings: Settings, stack: ExitStack, *, as_json: bool) -> None:
     lock = folder.take_or_find(data, _LOCK_SECONDS)
     if isinstance(lock, str):
         raise Failure(
-            f"a gateway already runs on the data folder {data}, at {lock}. Stop it, or give this one a folder of its own with "
-            "GATEWAY_DATA_DIR."
+            f"a gateway already runs on the data folder {data}, at {lock}",
+            "Stop it, or give this one a folder of its own with GATEWAY_DATA_DIR.",
         )
     stack.enter_context(folder.held(lock))
     sockets = listen.bind(settings.server.host, settings.server.port)

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from gateway.commands.api import Work, manages, part
+from gateway.commands.help import examples
 
 _COLUMNS = ["id", "name", "base_url", "models", "lists_models", "weight", "enabled", "state", "source", "last_error"]
 _MODELS = "Model names separated by commas, each a or a=name-over-there; * for all that the upstream lists."
@@ -25,32 +26,27 @@ def _credential(given: str) -> str:
     return sys.stdin.readline().strip() if given == "-" else given
 
 
-@upstreams.command("list")
+@upstreams.command("list", epilog=examples("gateway upstreams list"))
 @manages
 def list_(work: Work) -> None:
-    r"""List upstreams, those of the settings included, and how they are.
-
-    \b
-    Example:
-      gateway upstreams list
-    """
+    """List upstreams, those of the settings included, and how they are."""
     work.listing(work.api.every("/upstreams"), _COLUMNS, "There are no upstreams.")
 
 
-@upstreams.command()
+@upstreams.command(epilog=examples("gateway upstreams show up-0123456789abcdef"))
 @click.argument("upstream_id")
 @manages
 def show(work: Work, upstream_id: str) -> None:
-    r"""Show the upstream with this ID.
-
-    \b
-    Example:
-      gateway upstreams show up-0123456789abcdef
-    """
+    """Show the upstream with this ID."""
     work.show(work.api.get(f"/upstreams/{part(upstream_id)}"))
 
 
-@upstreams.command()
+@upstreams.command(
+    epilog=examples(
+        "gateway upstreams add http://127.0.0.1:8000/v1",
+        'gateway upstreams add https://models.example/v1 --models "small,large=large-2026" --api-key - < credential',
+    )
+)
 @click.argument("base_url")
 @click.option("--name", help="What it is called; left out, its host's name.")
 @click.option("--models", default="*", show_default=True, help=_MODELS)
@@ -59,13 +55,7 @@ def show(work: Work, upstream_id: str) -> None:
 @click.option("--disabled", is_flag=True, help="Add it, but send no calls there yet.")
 @manages
 def add(work: Work, models: str, api_key: str | None, disabled: bool, **given: Any) -> None:
-    r"""Add the model server at BASE_URL.
-
-    \b
-    Examples:
-      gateway upstreams add http://127.0.0.1:8000/v1
-      gateway upstreams add https://models.example/v1 --models "small,large=large-2026" --api-key - < credential
-    """
+    """Add the model server at BASE_URL."""
     body = {name: value for name, value in given.items() if value is not None}
     body |= {"models": _split(models), "enabled": not disabled}
     if api_key is not None:
@@ -73,7 +63,7 @@ def add(work: Work, models: str, api_key: str | None, disabled: bool, **given: A
     work.show(work.api.post("/upstreams", body))
 
 
-@upstreams.command()
+@upstreams.command(epilog=examples("gateway upstreams update up-0123456789abcdef --weight 3"))
 @click.argument("upstream_id")
 @click.option("--base-url", help="Its address.")
 @click.option("--name", help="What it is called.")
@@ -84,12 +74,7 @@ def add(work: Work, models: str, api_key: str | None, disabled: bool, **given: A
 @click.option("--enable/--disable", "enabled", default=None, help="Whether calls are sent there.")
 @manages
 def update(work: Work, upstream_id: str, models: str | None, api_key: str | None, no_api_key: bool, **given: Any) -> None:
-    r"""Change what is given of the upstream with this ID; the rest stays.
-
-    \b
-    Example:
-      gateway upstreams update up-0123456789abcdef --weight 3
-    """
+    """Change what is given of the upstream with this ID; the rest stays."""
     body = {name: value for name, value in given.items() if value is not None}
     if models is not None:
         body["models"] = _split(models)
@@ -100,15 +85,10 @@ def update(work: Work, upstream_id: str, models: str | None, api_key: str | None
     work.show(work.api.patch(f"/upstreams/{part(upstream_id)}", body))
 
 
-@upstreams.command()
+@upstreams.command(epilog=examples("gateway upstreams delete up-0123456789abcdef"))
 @click.argument("upstream_id")
 @manages
 def delete(work: Work, upstream_id: str) -> None:
-    r"""Delete the upstream with this ID.
-
-    \b
-    Example:
-      gateway upstreams delete up-0123456789abcdef
-    """
+    """Delete the upstream with this ID."""
     work.api.delete(f"/upstreams/{part(upstream_id)}")
     work.done(f"Deleted {upstream_id}.")

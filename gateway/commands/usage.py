@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from gateway.commands.api import Work, manages
+from gateway.commands.help import examples
 
 _COLUMNS = [
     "group",
@@ -19,7 +20,7 @@ _COLUMNS = [
 ]
 
 
-@click.command()
+@click.command(epilog=examples("gateway usage", "gateway usage --by workspace --range 7d"))
 @click.option("--by", "group_by", type=click.Choice(["model", "workspace", "key"]), default="model", show_default=True)
 @click.option("--range", "range", type=click.Choice(["3h", "24h", "7d", "30d"]), help="Up to now; 24h where nothing is said.")
 @click.option("--start", help="From when, as 2026-01-31T00:00:00Z or Unix seconds, instead of --range.")
@@ -30,13 +31,7 @@ _COLUMNS = [
 @click.option("--model", help="Only calls of this model.")
 @manages
 def usage(work: Work, account: str | None, workspace: str | None, **given: Any) -> None:
-    r"""Show what calls used in a span of time.
-
-    \b
-    Examples:
-      gateway usage
-      gateway usage --by workspace --range 7d
-    """
+    """Show what calls used in a span of time."""
     if account is not None:
         given["account_id"] = work.account(account)
     if workspace is not None:

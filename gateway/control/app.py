@@ -33,11 +33,10 @@ def create_control(services: Services, extra_routes: Sequence[BaseRoute] = ()) -
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        max_body_size=MAX_BODY_BYTES,
         # The framework's own telemetry could carry bodies, and with them secrets, out of the process.
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False, "auto_configure": False},
         routes=list(extra_routes),
-        middleware=[Middleware(handlers.Envelope, now_ms=services.now_ms)],
+        middleware=[Middleware(handlers.Envelope, now_ms=services.now_ms, max_body_bytes=MAX_BODY_BYTES)],
     )
     app.state.services = services
     handlers.install(app)

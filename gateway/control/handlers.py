@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import Callable, Iterable
+from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
 from starlette.datastructures import MutableHeaders
-from starlette.exceptions import HTTPException
+from starlette.exceptions import HTTPException as FrameworkRefusal
 from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -32,14 +33,17 @@ _MESSAGES = {
 
 
 class Envelope:
-    """The outermost layer: makes the request ID, sets it on every reply, and answers 500 to what nothing else caught.
+    """The outermost layer: makes the request ID, sets it on every reply, bounds the body, and answers 500 to what nothing else
+    caught.
 
-    The ID is the gateway's own, never the client's: a log line must lead to one request.
+    The ID is the gateway's own, never the client's: a log line must lead to one request. The framework's own bound on bodies
+    would answer in its words instead of ours.
     """
 
-    def __init__(self, app: ASGIApp, now_ms: Callable[[], int]) -> None:
+    def __init__(self, app: ASGIApp, now_ms: Callable[[], int], max_body_bytes: int) -> None:
         self.app = app
         self.now_ms = now_ms
+        self.max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -48,6 +52,15 @@ class Envelope:
         request_id = ids.call_id(self.now_ms())
         scope.setdefault("state", {})["request_id"] = request_id
         started = False
+        size = 0
+
+        async def bounded() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > self.max_body_bytes:
+                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            return message
 
         async def stamped(message: Message) -> None:
             nonlocal started
@@ -60,7 +73,7 @@ class Envelope:
             await send(message)
 
         try:
-            await self.app(scope, receive, stamped)
+            await self.app(scope, bounded, stamped)
         except Exception:  # the last resort: whatever it was, the client gets a problem document and the log the cause
             _log.exception("%s %s failed (request %s)", scope["method"], scope["path"][:200], request_id)
             if started:
@@ -101,7 +114,7 @@ def _allowed(request: Request) -> list[str]:
     )
 
 
-def _from_http(request: Request, error: HTTPException) -> Problem:
+def _from_http(request: Request, error: FrameworkRefusal) -> Problem:
     """The framework's own refusals in our words."""
     where = f"{request.method} {request.url.path[:200]}"
     match error.status_code:
@@ -135,8 +148,8 @@ def install(app: FastAPI) -> None:
         errors = _field_errors(error.errors())
         return respond(request, BadRequest(" ".join(f"{each.param}: {each.message}" for each in errors[:5]), errors=errors))
 
-    @app.exception_handler(HTTPException)
-    async def framework(request: Request, error: HTTPException) -> Response:
+    @app.exception_handler(FrameworkRefusal)
+    async def framework(request: Request, error: FrameworkRefusal) -> Response:
         return respond(request, _from_http(request, error))
 
     @app.exception_handler(StorageUnavailable)

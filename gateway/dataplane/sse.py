@@ -144,8 +144,7 @@ class EventStream:
         self.bytes += len(block)
         if _USAGE.search(block) is None:
             return block
-        kept = [event for event in _split(block) if not self._is_extra(event)]
-        return b"".join(kept)
+        return b"".join(_blank_lines(event) if self._is_extra(event) else event for event in _split(block))
 
     def _is_extra(self, event: bytes) -> bool:
         """Read an event's usage; whether it is there for us alone."""
@@ -182,6 +181,11 @@ def _split(block: bytes) -> list[bytes]:
         start = boundary.end()
     events.append(block[start:])
     return events
+
+
+def _blank_lines(event: bytes) -> bytes:
+    """The blank lines before an event, which are not part of it."""
+    return event[: len(event) - len(event.lstrip(b"\r\n"))]
 
 
 def error_event(refusal: Refusal, request_id: str) -> bytes:

@@ -121,7 +121,7 @@ def decide(claims: Sequence[Claim], buckets: Sequence[Bucket | None], now: int) 
 
 def settled(bucket: Bucket | None, claim: Claim, actual: int, now: int) -> Bucket:
     """The bucket once the true amount of an admitted claim is known, in whole units: the difference is given back, at most up
-    to the capacity, or taken, into debt if need be. `claim.limit` and `.capacity` are those of the admission."""
+    to the capacity, or taken, into debt if need be. `claim.amount` is what was taken; limit and capacity are those of now."""
     current = refilled(bucket, claim, now)
     micro = current.micro + (claim.amount - actual) * MICRO
     return Bucket(min(micro, claim.capacity * MICRO), current.at)

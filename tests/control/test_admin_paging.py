@@ -65,30 +65,29 @@ def encoded(text: str) -> str:
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-@pytest.mark.parametrize(
-    "cursor",
-    [
-        "x",
-        "",
-        "é",
-        "!!!!",
-        encoded("[]"),
-        encoded("[1]"),
-        encoded('[true,"a"]'),
-        encoded('[-1,"a"]'),
-        encoded('[1e400,"a"]'),
-        encoded(f'[{2**63},"a"]'),
-        encoded('[1,"\\u0000"]'),
-        encoded('"\\u0000"'),
-        encoded('"\\ud800"'),
-        encoded("1"),
-        encoded("[" * 1000),
-    ],
-)
+WRONG = [
+    "x",
+    "",
+    "é",
+    "!!!!",
+    encoded("[]"),
+    encoded("[1]"),
+    encoded('[true,"a"]'),
+    encoded('[-1,"a"]'),
+    encoded('[1e400,"a"]'),
+    encoded(f'[{2**63},"a"]'),
+    encoded('[1,"\\u0000"]'),
+    encoded('"\\u0000"'),
+    encoded('"\\ud800"'),
+    encoded("1"),
+    encoded("[" * 1000),
+]
+
+
 @pytest.mark.parametrize("name", LISTS)
-async def test_wrong_cursors_are_400(control: Control, name: str, cursor: str) -> None:
+async def test_wrong_cursors_are_400(control: Control, name: str) -> None:
     """A cursor that is none of the list's is a 400, never a fault or a list from its beginning."""
     path = (await fill(control, 0))[name]
-    reply = await control.get(path, params={"cursor": cursor})
-    assert reply.status_code == 400, reply.text
-    assert reply.json()["error"]["param"] == "cursor"
+    for cursor in WRONG:
+        reply = await control.get(path, params={"cursor": cursor})
+        assert (reply.status_code, reply.json()["error"]["param"]) == (400, "cursor"), cursor

@@ -1,5 +1,6 @@
 """Usage through the admin API."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -129,7 +130,5 @@ def test_times_are_exact(start: str) -> None:
 @pytest.mark.parametrize("start", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
 def test_times_at_the_ends_of_the_calendar(start: str) -> None:
     """The first and last days of the calendar are read or refused, never a fault."""
-    try:
+    with suppress(BadRequest):
         read_span(10_000, range_=None, start=start, end="253402300799")
-    except BadRequest:
-        pass

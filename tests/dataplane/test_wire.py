@@ -1,7 +1,7 @@
 """One body, one reading: what is read agrees with any JSON parser, and edits change nothing else."""
 
+import itertools
 import json
-import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,7 +91,7 @@ def _bodies(draw: st.DrawFn) -> _Case:
             options["include_usage"] = draw(st.none() | st.booleans())
         fields["stream_options"] = options
     names = draw(st.permutations(list(fields)))
-    parts = {name: "" for name in ("before", "model", "after")}
+    parts = dict.fromkeys(("before", "model", "after"), "")
     part = "before"
     for number, name in enumerate(names):
         parts[part] += (
@@ -124,10 +124,7 @@ def test_read_agrees_with_another_parser(case: _Case) -> None:
 def test_another_model_name_changes_its_value_and_no_other_byte(case: _Case, model: str) -> None:
     """A body edited for a deployment is the client's, byte for byte, around the model's new name."""
     edited = wire.edited(wire.read(case.raw), model=model)
-    assert (
-        edited
-        == case.before.encode() + json.dumps(model, ensure_ascii=False).replace("\x7f", "\x7f").encode() + case.after.encode()
-    )
+    assert edited == case.before.encode() + json.dumps(model, ensure_ascii=False).encode() + case.after.encode()
 
 
 @given(_bodies(), _TEXT)
@@ -139,11 +136,16 @@ def test_asking_for_usage_is_one_splice(case: _Case, model: str) -> None:
         **case.fields,
         "stream_options": {**(case.fields.get("stream_options") or {}), "include_usage": True},
     }
-    prefix = len(os.path.commonprefix([raw, edited]))
-    suffix = len(os.path.commonprefix([raw[prefix:][::-1], edited[prefix:][::-1]]))
+    prefix = _common(raw, edited)
+    suffix = _common(raw[prefix:][::-1], edited[prefix:][::-1])
     removed = raw[prefix : len(raw) - suffix]
     assert removed in b"null" or removed in b"false"
     assert wire.edited(body, model=model, include_usage=True) == wire.edited(wire.read(edited), model=model)
+
+
+def _common(one: bytes, other: bytes) -> int:
+    """The length of what both begin with."""
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def _escaped(name: str, at: int) -> str:

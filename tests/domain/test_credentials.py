@@ -98,6 +98,7 @@ def test_swapped_neighbours_are_refused(text: str) -> None:
 @example(text="sk-")
 @example(text="sk-sp-")
 @example(text="Bearer sk-")
+@example(text="sk-sp-é\ud800\udcff")
 def test_random_text_is_never_a_key(text: str) -> None:
     """Whatever a client sends in place of a key, non-ASCII and lone surrogates included, is refused and breaks nothing."""
     assert kind_of(text) is None

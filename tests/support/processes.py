@@ -34,6 +34,14 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = 20.0) 
         time.sleep(_POLL_SECONDS)
 
 
+def _with_compiled_code(env: Mapping[str, str]) -> dict[str, str]:
+    """`env`, and a place for compiled code where it allows none: a server that compiles all it imports needs seconds to start."""
+    if "PYTHONDONTWRITEBYTECODE" not in env:
+        return dict(env)
+    kept = {name: value for name, value in env.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return kept | {"PYTHONPYCACHEPREFIX": str(Path(tempfile.gettempdir()) / "gateway-tests-pycache")}
+
+
 class ChildProcess:
     """A running child. Its standard input is a pipe that closes when the test process dies; its output goes to files."""
 
@@ -48,7 +56,7 @@ class ChildProcess:
                 stdout=stdout,
                 stderr=stderr,
                 cwd=cwd,
-                env=None if env is None else dict(env),
+                env=_with_compiled_code(os.environ if env is None else env),
                 start_new_session=True,
             )
 

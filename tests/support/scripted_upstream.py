@@ -22,12 +22,27 @@ class ScriptedUpstream:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["ScriptedUpstream"]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        tasks: set[asyncio.Task[None]] = set()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            tasks.add(task)
+            with suppress(asyncio.CancelledError):
+                await self._serve(reader, writer)
+            tasks.discard(task)
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
         self.base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
         try:
             yield self
         finally:
             server.close()
+            for task in list(tasks):
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.sleep(0)  # a transport closes at the next turn
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError):
@@ -46,7 +61,6 @@ class ScriptedUpstream:
                     await self._answer(json.loads(body), reader, writer)
                 finally:
                     self.open -= 1
-        writer.close()
 
     async def _answer(self, request: dict[str, object], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not request.get("stream"):

@@ -88,7 +88,7 @@ async def test_requests_with_the_clock_running(start: Start) -> None:
 
 async def test_tokens_with_debt(start: Start) -> None:
     """Calls that use more than was reserved put the bucket into debt by exactly the difference, and the debt is waited for."""
-    async with start(GATEWAY_DEFAULT_RPM="100000", GATEWAY_DEFAULT_TPM="3000", GATEWAY_LIMITS_RESERVE_OUTPUT="none") as running:
+    async with start(GATEWAY_DEFAULT_RPM="100000", GATEWAY_DEFAULT_TPM="2000", GATEWAY_LIMITS_RESERVE_OUTPUT="none") as running:
         running.admissions._clock = lambda: 1_000_000
         running.upstream.usage = {"prompt_tokens": 400, "completion_tokens": 600, "total_tokens": 1000}
         running.upstream.delay = 0.5  # so that all are admitted by their estimates before the first is settled
@@ -100,14 +100,14 @@ async def test_tokens_with_debt(start: Start) -> None:
         admitted = statuses[200]
         assert statuses == {200: admitted, 429: CALLS - admitted}
         (claim,) = {ask.claims[1] for what, ask, _ in log if what == "admit" and ask.claims[1].kind is Kind.TOKENS} - {None}
-        assert admitted == 3000 // claim.amount, "each was admitted by its estimate"
+        assert admitted == 2000 // claim.amount, "each was admitted by its estimate"
         (bucket,) = [bucket for key, bucket in running.admissions._accounts[claim.owner].buckets.items() if key[1] == Kind.TOKENS]
-        assert bucket.micro == (3000 - admitted * 1000) * buckets.MICRO, "the truth was charged, into debt"
+        assert bucket.micro == (2000 - admitted * 1000) * buckets.MICRO, "the truth was charged, into debt"
         refused = await running.chat(key)
         assert refused.json()["error"]["code"] == "insufficient_quota"
         wait_ms = int(refused.headers["retry-after-ms"])
-        missing = claim.amount + admitted * 1000 - 3000
-        assert missing * 20 <= wait_ms <= (missing + 400) * 20, "3,000 tokens a minute are 50 a second: 20 ms each"
+        missing = claim.amount + admitted * 1000 - 2000
+        assert missing * 30 <= wait_ms <= (missing + 400) * 30, "2,000 tokens a minute: 30 ms each"
         assert running.admissions.conservation().imbalance == 0
 
 

