@@ -78,7 +78,7 @@ class Storage(_Table):
     )
     redis_url: Credential | None = secret(
         "Redis, for several processes. Not supported yet: the gateway refuses to start with it.",
-        expects="unset",
+        expects="a URL such as redis://127.0.0.1:6379/0",
         env="GATEWAY_REDIS_URL",
     )
 

@@ -43,6 +43,8 @@ async def greet(gateway: Gateway, settings: Settings, secrets: Secrets, url: str
         except httpx2.HTTPError as error:
             output.warn(f"no first API key could be made: {error}")
     lines = _places(settings, endpoint, url)
+    if any(state.upstream.source == "demo" for state in gateway.directory.states()):
+        lines.append("  Upstream     the built-in demo, no real model; set GATEWAY_UPSTREAM_BASE_URL to a model server for one")
     # The gateway goes on when nobody reads what it says.
     with suppress(OSError):
         click.echo("\n".join([*lines, *(_examples(endpoint, key, model) if key else _later())]))
@@ -98,16 +100,10 @@ def _examples(endpoint: str, key: str, model: str | None) -> list[str]:
     name = model or _NO_MODEL
     body = json.dumps({"model": name, "messages": [{"role": "user", "content": "Hello"}]})
     warning = [] if model else ["", f"No upstream serves a model yet: put the name of one in the place of {_NO_MODEL}."]
-    demo = (
-        ["", "demo-chat is no real model: set GATEWAY_UPSTREAM_BASE_URL to a model server for one."]
-        if name == "demo-chat"
-        else []
-    )
     return [
         f"  API key      {key}",
-        "               (shown this once; make another with: " + f"{_command()} keys create)",
+        f"               (shown this once; make another with: {_command()} keys create)",
         *warning,
-        *demo,
         "",
         "Try it:",
         "",

@@ -16,12 +16,12 @@ def keys() -> None:
     """Manage API keys."""
 
 
-@keys.command("list", epilog=examples("gateway keys list --workspace research"))
-@click.option("--workspace", help="Only this workspace's, by ID or name; left out, those of all workspaces.")
+@keys.command("list", epilog=examples("gateway keys list research"))
+@click.argument("workspace", required=False)
 @click.option("--id", "search", help="Only keys with this part in their ID.")
 @manages
 def list_(work: Work, workspace: str | None, search: str | None) -> None:
-    """List API keys, masked."""
+    """List the API keys, masked, of the workspace with this ID or name; left out, those of all workspaces."""
     every = workspace is None
     found = [row["id"] for row in work.api.every("/workspaces")["data"]] if every else [work.workspace(workspace)]
     rows = [row for each in found for row in work.api.every(f"/workspaces/{part(each)}/api-keys", id=search)["data"]]
@@ -29,16 +29,14 @@ def list_(work: Work, workspace: str | None, search: str | None) -> None:
 
 
 @keys.command(
-    epilog=examples(
-        "gateway keys create", 'gateway keys create --workspace research --description "nightly jobs" --model demo-chat'
-    )
+    epilog=examples("gateway keys create", 'gateway keys create research --description "nightly jobs" --model demo-chat')
 )
-@click.option("--workspace", help="The workspace it belongs to, by ID or name; left out, the default workspace.")
+@click.argument("workspace", required=False)
 @click.option("--description", default="", help="What it is for.")
 @click.option("--model", "models", multiple=True, help="Narrow the key to this model; may be given several times.")
 @manages
 def create(work: Work, workspace: str | None, description: str, models: tuple[str, ...]) -> None:
-    """Create an API key. It is shown once."""
+    """Create an API key in the workspace with this ID or name; left out, in the default workspace. It is shown once."""
     body: dict[str, Any] = {"description": description}
     if models:
         body["models"] = list(models)

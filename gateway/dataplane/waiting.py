@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from gateway.domain.admission import Answer, Decision
 
-_JITTER = 0.1
+_JITTER = 0.25  # seconds at most
 _LEAST_WAIT = 0.001
 
 Pair = tuple[str, str]
@@ -86,7 +86,8 @@ class WaitingRoom:
     async def _at_the_head(self, line: _Line, attempt: Attempt, deadline: float) -> Decision:
         while True:
             now = self._clock()
-            due = line.told + max(_LEAST_WAIT, line.refusal.wait_us / 1_000_000) * (1 + _JITTER * self._random())
+            wait = max(_LEAST_WAIT, line.refusal.wait_us / 1_000_000)
+            due = line.told + wait + min(_JITTER, wait / 10) * self._random()
             await asyncio.sleep(max(0.0, min(due, deadline) - now))
             decision = await attempt()
             if decision.answer is not Answer.REFUSED or self._clock() >= deadline:

@@ -55,7 +55,13 @@ def create_engine(url: str, *, statement_seconds: float | None = _STATEMENT_SECO
         # The server's bound answers first; this one is for a server that does not answer at all.
         arguments["command_timeout"] = statement_seconds + 2
     return create_async_engine(
-        url, pool_size=5, max_overflow=10, pool_timeout=_LOCK_SECONDS, pool_pre_ping=True, connect_args=arguments
+        url,
+        pool_size=5,
+        max_overflow=10,
+        pool_timeout=_LOCK_SECONDS,
+        pool_pre_ping=True,
+        hide_parameters=True,  # an error that is logged must not show an upstream's credential
+        connect_args=arguments,
     )
 
 
@@ -65,6 +71,7 @@ def _sqlite_engine(url: str) -> AsyncEngine:
         pool_size=5,
         max_overflow=10,
         pool_timeout=_LOCK_SECONDS,
+        hide_parameters=True,
         # The driver begins no transactions of its own: `_begin` does, in the words it needs.
         connect_args={"isolation_level": None, "timeout": _LOCK_SECONDS},
         execution_options={_WRITE_LOCK: asyncio.Lock()},
