@@ -92,6 +92,8 @@ def lines_of(content: str) -> dict[str, int]:
         if quote:
             quote = "" if line.count(quote) % 2 else quote
             continue
+        if line.lstrip().startswith("#"):
+            continue
         if header := _HEADER.fullmatch(line):
             table = _dotted(header[2])
             if header[1] == "[[":

@@ -21,7 +21,14 @@ _COLUMNS = [
 
 
 @click.command(epilog=examples("gateway usage", "gateway usage --by workspace --range 7d"))
-@click.option("--by", "group_by", type=click.Choice(["model", "workspace", "key"]), default="model", show_default=True)
+@click.option(
+    "--by",
+    "group_by",
+    type=click.Choice(["model", "workspace", "key"]),
+    default="model",
+    show_default=True,
+    help="What to sum up by.",
+)
 @click.option("--range", "range", type=click.Choice(["3h", "24h", "7d", "30d"]), help="Up to now; 24h where nothing is said.")
 @click.option("--start", help="From when, as 2026-01-31T00:00:00Z or Unix seconds, instead of --range.")
 @click.option("--end", help="Until when; left out, now.")

@@ -2,18 +2,19 @@
 sends too many 431 (RFC 6585, section 5), one whose request is no HTTP 400; each loses its connection.
 
 A subclass of uvicorn's own httptools protocol, given to its `http=` setting. It touches `transport`, `loop`, `url`, `headers`,
-`cycle`, the parser's callbacks, `_start_asgi_task` and `send_400_response`, and of a cycle `response_complete`, `disconnected`
-and `message_event`; a test holds uvicorn to these names.
+`cycle`, `flow`, the parser's callbacks, `_start_asgi_task` and `send_400_response`, and of a cycle `response_complete`,
+`disconnected` and `message_event`; a test holds uvicorn to these names.
 """
 
 import asyncio
 import time
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from gateway.dataplane.lingering import LingeringTransport
 from gateway.domain.ids import call_id
 
 _BAD = b"400 Bad Request", "invalid_request"
@@ -56,17 +57,20 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._header_size = 0
         self._in_headers = True
         self._running: RequestResponseCycle | None = None
+        self._refused = False
 
     @classmethod
     def configured(cls, *, header_seconds: float, header_bytes: int) -> type["DeadlineProtocol"]:
         return type("DeadlineProtocol", (cls,), {"header_seconds": header_seconds, "header_bytes": header_bytes})
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it as well
-        super().connection_made(transport)
+        self._lingering = LingeringTransport(transport, unread=self._is_unread, resume=self._resume, loop=self.loop)
+        super().connection_made(cast("asyncio.Transport", self._lingering))
         self._start_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_deadline()
+        self._lingering.lost()
         super().connection_lost(exc)
         # uvicorn tells the request that came last, which is not the one being answered if another is queued behind it.
         if self._running is not None and not self._running.response_complete:
@@ -74,6 +78,8 @@ class DeadlineProtocol(HttpToolsProtocol):
             self._running.message_event.set()
 
     def data_received(self, data: bytes) -> None:
+        if self._lingering.lingering:
+            return
         if self._in_headers:
             self._start_deadline()
             self._header_size += len(data)
@@ -138,4 +144,12 @@ class DeadlineProtocol(HttpToolsProtocol):
         if not self.transport.is_closing():
             if not self._busy:
                 self.transport.write(_reply(status, code, message))
+            self._refused = True
             self.transport.close()
+
+    def _resume(self) -> None:
+        self.flow.resume_reading()
+
+    def _is_unread(self) -> bool:
+        """Whether the client may still be sending what nobody will read."""
+        return self._refused or not self._in_headers

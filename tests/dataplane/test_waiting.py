@@ -7,7 +7,10 @@ import pytest
 
 from gateway.dataplane.waiting import WaitingRoom
 from gateway.domain.admission import Answer, Decision
+from gateway.domain.grants import Limits
+from tests.dataplane.fakes import Clock
 from tests.dataplane.virtual import now, run
+from tests.dataplane.world import MODEL, completion, world
 
 _PAIR = ("llm-1", "m")
 
@@ -196,6 +199,37 @@ def test_one_that_leaves_is_dropped(leaver: str, when: float) -> None:
         assert stayed == sorted(stayed, key=lambda answer: answer[1] if isinstance(answer, tuple) else 0)
         assert not room._lines
         assert room.waiting == 0
+
+    run(main())
+
+
+class _LoopClock(Clock):
+    """The loop's own time."""
+
+    def __call__(self) -> int:
+        return round(now() * 1_000_000)
+
+    def seconds(self) -> float:
+        return now()
+
+
+def test_a_call_that_waits_passes_when_there_is_room() -> None:
+    """Through the whole data plane: with the header a call gets its turn, without it or when its time is over a 429."""
+
+    async def main() -> None:
+        async with world(limits=Limits(rpm=6), clock=_LoopClock()) as w:
+            w.upstreams.serve(MODEL, *(completion() for _ in range(9)))
+            for _ in range(6):
+                assert (await w.call()).status == 200
+            began = now()
+            calls = [w.begin(w.exchange(None, (b"x-dashscope-wait-timeout", b"%d" % wait))) for wait in (15, 9, 30)]
+            await asyncio.sleep(1)
+            hasty = await w.call()
+            assert (hasty.status, hasty.header("retry-after-ms")) == (429, "9000")
+            assert [(await call).status for call in calls] == [200, 429, 429]
+            assert now() - began == pytest.approx(10, abs=0.01)
+            assert len(w.upstreams.sent) == len(w.ledger.rows) == 7
+            w.at_rest()
 
     run(main())
 

@@ -80,8 +80,9 @@ class World:
         lease_seconds: float = 60.0,
         max_keys: int = 100,
         admissions: type[MemoryAdmissions] = MemoryAdmissions,
+        clock: Clock | None = None,
     ) -> None:
-        self.clock = Clock()
+        self.clock = clock or Clock()
         self.store = MemoryKeyStore()
         self.catalogue = MemoryCatalogue(Model(MODEL, limits=limits))
         self.upstreams = ScriptedUpstreams()
@@ -198,7 +199,7 @@ async def world(**how: Any) -> AsyncIterator[World]:
 async def until(reached: Any, *, seconds: float = 5.0) -> None:
     """Let the loop turn until `reached()`."""
     async with asyncio.timeout(seconds):
-        while not reached():  # noqa: ASYNC110 — what is waited for has no event of its own
+        while not reached():
             await asyncio.sleep(0)
 
 

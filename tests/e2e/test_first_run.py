@@ -14,6 +14,8 @@ import pytest
 from tests.support.gateway_process import GatewayProcess
 from tests.support.sdk import Sdk
 
+pytestmark = pytest.mark.xdist_group("e2e-first-run")
+
 KEY = re.compile(r"sk-[0-9A-Za-z]{38}")
 
 

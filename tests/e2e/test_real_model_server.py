@@ -1,8 +1,10 @@
 """The gateway in front of an inference server that nobody here wrote: llama.cpp's, with a tiny random model."""
 
+from collections.abc import AsyncIterator
+
 import pytest
 
-from tests.support.gateway_process import GatewayProcess
+from tests.support.gateway_process import GatewayProcess, Json
 from tests.support.model_server import MODEL, ModelServer
 from tests.support.processes import wait_until
 from tests.support.sdk import Sdk, chunks, close
@@ -13,51 +15,47 @@ LONG = {"max_tokens": 60_000, "extra_body": {"ignore_eos": True}}
 """Far more than the model can say while a test lasts."""
 
 
-@pytest.fixture(scope="module")
-def key(gateway_llama: GatewayProcess) -> str:
-    return str(gateway_llama.create_key()["key"])
+@pytest.fixture
+def key(gateway_llama: GatewayProcess) -> Json:
+    """A key whose rows in the ledger are one test's alone."""
+    return gateway_llama.create_key()
 
 
 @pytest.fixture
-async def llama(gateway_llama: GatewayProcess, key: str) -> Sdk:
-    return Sdk(gateway_llama.base_url, key, asynchronous=True, max_retries=0)
+async def llama(gateway_llama: GatewayProcess, key: Json) -> AsyncIterator[Sdk]:
+    sdk = Sdk(gateway_llama.base_url, key["key"], asynchronous=True, max_retries=0)
+    yield sdk
+    await sdk.close()
 
 
 async def test_models_are_those_of_the_server(llama: Sdk) -> None:
     """With `GATEWAY_UPSTREAM_MODELS=*` the gateway's models are what that server lists."""
     listed = (await llama(lambda client: client.models.list())).data
-    await llama.close()
     assert [model.id for model in listed] == [MODEL]
 
 
-async def test_chat(llama: Sdk, gateway_llama: GatewayProcess) -> None:
+async def test_chat(llama: Sdk, key: Json, gateway_llama: GatewayProcess) -> None:
     """A chat completion runs through, and the ledger has the server's own count of tokens."""
     answer = await llama.chat(model=MODEL, max_tokens=16, extra_body={"ignore_eos": True})
-    await llama.close()
     assert answer.choices[0].message.content
     assert answer.usage.completion_tokens == 16
-    wait_until(lambda: bool(gateway_llama.ledger()), "the call is in the ledger")
-    row = gateway_llama.ledger()[-1]
+    (row,) = gateway_llama.metered(key["id"], 1)
     assert (row["input_tokens"], row["output_tokens"]) == (answer.usage.prompt_tokens, 16)
 
 
-async def test_stream(llama: Sdk, gateway_llama: GatewayProcess) -> None:
+async def test_stream(llama: Sdk, key: Json, gateway_llama: GatewayProcess) -> None:
     """A stream runs through token by token; its usage is metered though the client did not ask for it."""
-    before = len(gateway_llama.ledger())
     found = await chunks(await llama.chat(model=MODEL, max_tokens=16, stream=True, extra_body={"ignore_eos": True}))
-    await llama.close()
     assert len(found) > 10
     assert all(chunk.choices for chunk in found)
     assert found[-1].choices[0].finish_reason == "length"
-    wait_until(lambda: len(gateway_llama.ledger()) > before, "the call is in the ledger")
-    row = gateway_llama.ledger()[-1]
+    (row,) = gateway_llama.metered(key["id"], 1)
     assert (row["output_tokens"], row["estimated"], row["outcome"]) == (16, 0, "ok")
 
 
 async def test_embeddings(llama: Sdk) -> None:
     """Embeddings run through: one vector an input, different for different texts."""
     answer = await llama(lambda client: client.embeddings.create(model=MODEL, input=["the time", "a man"]))
-    await llama.close()
     first, second = (item.embedding for item in answer.data)
     assert len(first) == len(second) == 64
     assert first != second
@@ -72,4 +70,3 @@ async def test_leaving_a_stream_frees_the_server(llama: Sdk, model_server: Model
     for stream in streams:
         await close(stream)
     wait_until(lambda: model_server.requests_processing() == 0, "no request is in progress", seconds=5)
-    await llama.close()

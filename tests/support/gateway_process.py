@@ -106,9 +106,15 @@ class GatewayProcess(ChildProcess):
             connection.row_factory = sqlite3.Row
             return [dict(row) for row in connection.execute(query)]
 
-    def ledger(self) -> list[Json]:
-        """The ledger's rows, in the order in which their calls began."""
-        return self.sql("SELECT * FROM ledger ORDER BY at, call_id")
+    def ledger(self, key_id: str | None = None) -> list[Json]:
+        """The ledger's rows, all or those of one key, in the order in which their calls began."""
+        rows = self.sql("SELECT * FROM ledger ORDER BY at, call_id")
+        return [row for row in rows if key_id in (None, row["key_id"])]
+
+    def metered(self, key_id: str, count: int) -> list[Json]:
+        """The ledger's rows of a key, once there are `count`: they are written in batches."""
+        self.wait_until(lambda: len(self.ledger(key_id)) >= count, f"{count} rows in the ledger")
+        return self.ledger(key_id)
 
     def close(self) -> None:
         client = getattr(self, "_client", None)

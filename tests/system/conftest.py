@@ -55,7 +55,8 @@ class Running:
 
     async def chat(self, key: str, **fields: Any) -> httpx2.Response:
         body = {"model": self.upstream.model, "messages": [{"role": "user", "content": "hi"}], **fields}
-        return await self.client.post("/compatible-mode/v1/chat/completions", json=body, headers={"authorization": f"Bearer {key}"})
+        headers = {"authorization": f"Bearer {key}"}
+        return await self.client.post("/compatible-mode/v1/chat/completions", json=body, headers=headers)
 
 
 Start = Callable[..., AbstractAsyncContextManager[Running]]
@@ -78,7 +79,8 @@ def start(tmp_path: Path) -> Start:
             serving = asyncio.create_task(server.serve())
             while not server.started:
                 await asyncio.sleep(0.01)
-            url = "http://127.0.0.1:{}".format(server.servers[0].sockets[0].getsockname()[1])
+            port = server.servers[0].sockets[0].getsockname()[1]
+            url = f"http://127.0.0.1:{port}"
             limits = httpx2.Limits(max_connections=300)
             async with (
                 httpx2.AsyncClient(base_url=url, limits=limits, timeout=60) as client,

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from dataclasses import dataclass, field
+from typing import Self
 
 from tests.system.conftest import Running, Start
 
@@ -18,7 +19,7 @@ class Load:
     calls: list[tuple[float, int]] = field(default_factory=list)
     stopped: bool = False
 
-    async def __aenter__(self) -> "Load":
+    async def __aenter__(self) -> Self:
         self._tasks = [asyncio.create_task(self._call()) for _ in range(CALLERS)]
         return self
 

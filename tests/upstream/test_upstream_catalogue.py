@@ -3,7 +3,6 @@
 import asyncio
 
 import pytest
-from raw_upstream import Call, raw_upstream
 
 from gateway.domain.faults import KeyStoreUnavailable
 from gateway.domain.grants import Limits, Model
@@ -12,6 +11,7 @@ from gateway.upstream.catalogue import Catalogue
 from gateway.upstream.client import HttpClient
 from gateway.upstream.directory import Directory
 from gateway.upstream.listing import Listings
+from tests.upstream.raw_upstream import Call, raw_upstream
 
 STORED = Model("stored", type="chat", vendor="acme", limits=Limits(rpm=10))
 SERVED = Upstream(id="up-1", name="demo", base_url="http://h/v1", models={"stored": "s", "served": "x"}, source="demo")

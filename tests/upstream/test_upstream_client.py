@@ -6,10 +6,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from raw_upstream import Call, answer, body_of, client, post, raw_upstream
 
 from gateway.domain.faults import UpstreamFault
 from gateway.domain.upstreams import Upstream
+from tests.upstream.raw_upstream import Call, answer, body_of, client, post, raw_upstream
 
 # What is sent
 

@@ -5,11 +5,11 @@ import gc
 from contextlib import aclosing
 
 import pytest
-from raw_upstream import Call, body_of, client, post, raw_upstream, silent, unused_port
 
 from gateway.domain.faults import UpstreamFault, UpstreamTimedOut
 from gateway.domain.upstreams import Upstream
 from gateway.upstream.client import HttpReply
+from tests.upstream.raw_upstream import Call, body_of, client, post, raw_upstream, silent, unused_port
 
 
 async def collect(reply: HttpReply, got: bytearray) -> None:

@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from raw_upstream import Call, RawUpstream, raw_upstream, unused_port
 
 from gateway.domain.upstreams import Upstream
 from gateway.upstream.client import HttpClient
 from gateway.upstream.directory import Directory
 from gateway.upstream.listing import MAX_BYTES, MAX_NAMES, ListingRefused, Listings, names_in
+from tests.upstream.raw_upstream import Call, RawUpstream, raw_upstream, unused_port
 
 
 def listed(*names: object) -> bytes:
@@ -70,7 +70,7 @@ async def setting(lister: Lister, **settings: Any) -> AsyncIterator[Setting]:
 
 async def until(condition: Any) -> None:
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 — what is waited for has no event of its own
+        while not condition():
             await asyncio.sleep(0.01)
 
 

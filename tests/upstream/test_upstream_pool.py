@@ -1,7 +1,6 @@
 """Directory and client together, as the data plane uses them."""
 
 import pytest
-from raw_upstream import Call, raw_upstream, unused_port
 
 from gateway.dataplane import ports
 from gateway.domain.faults import UpstreamFault
@@ -12,6 +11,7 @@ from gateway.upstream.client import HttpClient
 from gateway.upstream.directory import Directory
 from gateway.upstream.listing import Listings
 from gateway.upstream.pool import UpstreamPool
+from tests.upstream.raw_upstream import Call, raw_upstream, unused_port
 
 
 class Database:

@@ -43,7 +43,7 @@ asyncio.run(main())
 
 async def _until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 — the ledger has no event to wait for
+        while not condition():
             await asyncio.sleep(0.01)
 
 
@@ -149,6 +149,21 @@ async def test_more_than_can_wait(engine: AsyncEngine, caplog: pytest.LogCapture
     assert len(caplog.records) == 1
 
 
+async def test_the_oldest_entries_go_first(engine: AsyncEngine) -> None:
+    """A failed write does not turn the order round: what is lost in a long outage is its beginning, so that the gap is one."""
+    ledger = SqlLedger(engine, capacity=3)
+    for call_id in ("a", "b", "c"):
+        ledger.append(entry(call_id=call_id))
+    await _rename(engine, "ledger", "elsewhere")
+    with pytest.raises((StorageUnavailable, sa.exc.ProgrammingError)):
+        await ledger.flush()
+    ledger.append(entry(call_id="d"))
+    await _rename(engine, "elsewhere", "ledger")
+    await ledger.flush()
+    assert await _calls(engine) == ["b", "c", "d"]
+    assert ledger.lost == 1
+
+
 async def test_a_value_that_cannot_be_stored(engine: AsyncEngine) -> None:
     """One entry that the database refuses is lost and counted; it does not hold up those beside it for ever."""
     ledger = SqlLedger(engine)
@@ -179,6 +194,14 @@ async def test_closing_writes_what_waits(engine: AsyncEngine) -> None:
     await ledger.close()
     assert len(await _calls(engine)) == 1234
     assert (ledger.written, ledger.lost) == (1234, 0)
+
+
+async def test_closing_a_ledger_that_was_never_started(engine: AsyncEngine) -> None:
+    """Also what was appended without a background task is written in the end."""
+    ledger = SqlLedger(engine)
+    ledger.append(entry(call_id="a"))
+    await ledger.close()
+    assert await _calls(engine) == ["a"]
 
 
 async def test_closing_without_a_database(engine: AsyncEngine) -> None:

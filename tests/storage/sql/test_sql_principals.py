@@ -8,9 +8,9 @@ import sqlalchemy as sa
 from gateway.domain.credentials import KeyKind
 from gateway.domain.faults import KeyStoreUnavailable
 from gateway.domain.grants import KeyStatus, Limits, Model, Principal
-from gateway.storage.sql.engine import AsyncEngine, create_engine, writing
+from gateway.storage.sql.engine import AsyncEngine, create_engine, reading, writing
 from gateway.storage.sql.models import read_catalogue
-from gateway.storage.sql.principals import SqlKeyStore
+from gateway.storage.sql.principals import _QUERY, SqlKeyStore
 from gateway.storage.sql.tables import accounts, api_keys, catalogue, grants, models
 from tests.storage.sql.rows import add_account, add_grant, add_key, add_limit, add_workspace
 
@@ -24,6 +24,7 @@ async def engine(engine: AsyncEngine) -> AsyncEngine:
         for account in ("acc-1", "acc-2"):
             await add_account(conn, account, epoch=7 if account == "acc-1" else 3)
             await add_workspace(conn, account, f"llm-{account}", is_default=True)
+        await add_account(conn, "acc-bystander")
         await add_workspace(conn, "acc-1", "llm-sub")
         await add_workspace(conn, "acc-1", "llm-bystander")
         await add_key(conn, "acc-1", "llm-acc-1", DEFAULT, id="ak-1")
@@ -34,6 +35,7 @@ async def engine(engine: AsyncEngine) -> AsyncEngine:
         await add_grant(conn, "llm-sub", "b", None, None)
         await add_grant(conn, "llm-bystander", "c", 1, 1)
         await add_limit(conn, "acc-1", "a", 20, None)
+        await add_limit(conn, "acc-bystander", "a", 1, 1)
         await conn.execute(sa.update(catalogue).values(version=5))
     return engine
 
@@ -79,6 +81,18 @@ async def test_keys_of_several_accounts_do_not_mix(engine: AsyncEngine) -> None:
     assert found[OTHER].key_models == frozenset()
     assert found[OTHER].grants == {}
     assert found[DEFAULT].epoch == found[SUB].epoch == 7
+
+
+async def test_only_what_the_keys_hold_is_read(engine: AsyncEngine) -> None:
+    """A look-up reads no grants and limits of anybody else, so that it costs the same however many tenants there are."""
+    async with reading(engine) as conn:
+        found = await conn.execute(_QUERY, {"digests": [SUB]})
+        assert {(row.owner, row.model) for row in found} == {
+            ("llm-sub", None),
+            ("llm-sub", "a"),
+            ("llm-sub", "b"),
+            ("acc-1", "a"),
+        }
 
 
 async def test_nothing_is_asked_for(engine: AsyncEngine) -> None:

@@ -1,0 +1,163 @@
+"""Deadlines and sizes of request headers on a real server."""
+
+import asyncio
+import inspect
+import json
+
+import pytest
+import uvicorn
+from uvicorn.protocols.http import httptools_impl
+
+from gateway.dataplane.uvicorn_protocol import DeadlineProtocol
+from tests.dataplane.edge_server import Client, edge
+from tests.dataplane.world import MODEL, chunk, completion, events, until, world
+
+_BODY = {"model": MODEL}
+
+
+async def _refused(client: Client, status: int, code: str) -> None:
+    answered, fields, body = await client.reply()
+    told = json.loads(body)
+    assert (answered, told["error"]["code"]) == (status, code)
+    assert told["request_id"] == fields["x-request-id"]
+    assert fields["connection"] == "close"
+    assert await client.closed()
+
+
+@pytest.mark.parametrize("first", [b"", b"GET /", b"POST /compatible-mode/v1/chat/completions HTTP/1.1\r\nhost: x\r\n"])
+async def test_headers_have_a_deadline(first: bytes) -> None:
+    """A client that says nothing, or dribbles its headers, is answered 408 and loses its connection."""
+    async with world() as w, edge(w, header_seconds=0.3) as server:
+        client = await server.client()
+
+        async def dribble() -> None:
+            await client.say(first)
+            while first:
+                await asyncio.sleep(0.05)
+                await client.say(b"x" if first == b"GET /" else b"x: y\r\n")
+
+        dribbling = asyncio.create_task(dribble())
+        await _refused(client, 408, "request_timeout")
+        dribbling.cancel()
+        await asyncio.gather(dribbling, return_exceptions=True)
+
+
+async def test_the_deadline_counts_for_each_request_of_a_connection() -> None:
+    """A second request on a kept connection has its own deadline, from its first byte; being idle before it is no offence."""
+    async with world() as w, edge(w, header_seconds=0.3) as server:
+        w.upstreams.serve(MODEL, completion())
+        client = await server.client()
+        for _ in range(2):
+            await client.say(client.request(_BODY))
+            assert (await client.reply())[0] == 200
+            await asyncio.sleep(0.5)
+        await client.say(b"POST /")
+        await _refused(client, 408, "request_timeout")
+
+
+@pytest.mark.parametrize("behind", [b"\r\n", b"POST /slow"])
+async def test_a_reply_under_way_outlasts_bytes_behind_its_request(behind: bytes) -> None:
+    """A stray line end, or the beginning of a next request, does not cut the stream that is under way."""
+    async with world() as w, edge(w, header_seconds=0.1) as server:
+        more = asyncio.Event()
+        w.upstreams.serve(MODEL, events(chunk("a"), more, chunk(finish="stop")))
+        client = await server.client()
+        await client.say(client.request({**_BODY, "stream": True}))
+        assert (await client.head())[0] == 200
+        assert await client.chunk() == chunk("a")
+        await client.say(behind)
+        await asyncio.sleep(0.4)
+        more.set()
+        assert await client.chunk() == chunk(finish="stop")
+        assert await client.chunk() == b""
+        assert w.ledger.only.outcome == "ok"
+
+
+@pytest.mark.parametrize("pieces", [1, 40, 10_000])
+@pytest.mark.parametrize("where", ["field", "target", "many fields"])
+async def test_headers_have_a_size(pieces: int, where: str) -> None:
+    """Headers over the bound are answered 431, in one piece or many, whatever makes them large, before they are acted on."""
+    async with world() as w, edge(w, header_bytes=10_000) as server:
+        client = await server.client()
+        raw = {
+            "field": client.request(_BODY, "x-long: " + "y" * 11_000),
+            "target": client.request(_BODY, path="/compatible-mode/v1/" + "y" * 11_000),
+            "many fields": client.request(_BODY, *(f"x-{number}: y" for number in range(1200))),
+        }[where]
+        step = max(1, len(raw) // pieces)
+        for at in range(0, len(raw), step):
+            client.writer.write(raw[at : at + step])
+            if pieces == 40:
+                await asyncio.sleep(0.001)
+        await _refused(client, 431, "request_headers_too_large")
+        assert w.store.asked == []
+
+
+async def test_headers_within_the_size_pass_with_a_large_body() -> None:
+    """Only headers count, not the body that comes in the same piece."""
+    async with world() as w, edge(w, header_bytes=1000) as server:
+        w.upstreams.serve(MODEL, completion())
+        client = await server.client()
+        for _ in range(3):
+            await client.say(client.request({**_BODY, "x": "y" * 100_000}))
+            assert (await client.reply())[0] == 200
+
+
+async def test_what_is_no_http_is_refused_in_the_same_shape() -> None:
+    """Nonsense on the wire is a 400 that OpenAI's SDKs can read."""
+    async with world() as w, edge(w) as server:
+        client = await server.client()
+        await client.say(b"NONSENSE\r\n\r\n")
+        await _refused(client, 400, "invalid_request")
+
+
+async def test_the_rest_of_a_refused_body_has_a_deadline() -> None:
+    """After a refusal a client cannot hold the connection by dribbling the body that nobody wants."""
+    async with world() as w, edge(w, header_seconds=0.3) as server:
+        client = await server.client()
+        await client.say(client.request(b"x", key="sk-wrong", length=1000))
+        assert (await client.reply())[0] == 401
+
+        async def dribble() -> None:
+            for _ in range(80):
+                await client.say(b"x")
+                await asyncio.sleep(0.05)
+
+        dribbling = asyncio.create_task(dribble())
+        assert await client.closed()
+        dribbling.cancel()
+        await asyncio.gather(dribbling, return_exceptions=True)
+
+
+async def test_a_client_that_leaves_with_a_request_queued_cancels_the_one_under_way() -> None:
+    """Uvicorn tells the last request of a connection that its client has left; the one being answered has to hear it too."""
+    async with world() as w, edge(w) as server:
+        theirs = events(*[chunk("a")] * 5, asyncio.Event(), *[chunk("b" * 60_000)] * 500)
+        w.upstreams.serve(MODEL, theirs)
+        client = await server.client()
+        await client.say(client.request({**_BODY, "stream": True}) + client.request(_BODY))
+        assert (await client.head())[0] == 200
+        await client.chunk()
+        await client.leave()
+        await until(lambda: theirs.closed, seconds=1)
+        assert w.ledger.rows[0].outcome == "client_gone"
+
+
+def test_uvicorn_still_has_the_names_that_are_touched() -> None:
+    """Uvicorn is pinned to a minor version; if these names change, the edge has to be looked at."""
+    protocol = inspect.getsource(httptools_impl.HttpToolsProtocol)
+    for name in ("transport", "loop", "url", "headers", "cycle", "flow"):
+        assert f"self.{name} = " in protocol or f"self.{name}: " in protocol, name
+    for name in (
+        "connection_made", "connection_lost", "data_received", "on_message_begin", "on_headers_complete",
+        "on_message_complete", "_start_asgi_task", "send_400_response",
+    ):  # fmt: skip
+        mine = inspect.signature(getattr(DeadlineProtocol, name))
+        theirs = inspect.signature(getattr(httptools_impl.HttpToolsProtocol, name))
+        assert list(mine.parameters) == list(theirs.parameters), name
+    cycle = inspect.getsource(httptools_impl.RequestResponseCycle)
+    for name in ("response_complete", "disconnected", "message_event"):
+        assert f"self.{name} = " in cycle, name
+    assert "self._start_asgi_task(self.cycle, app)" in protocol
+    assert "except httptools.HttpParserError" in protocol
+    assert uvicorn.__version__.startswith("0.54.")
