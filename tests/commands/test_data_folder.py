@@ -74,6 +74,9 @@ def test_what_a_killed_holder_left_is_no_address(tmp_path: Path) -> None:
     (tmp_path / folder.LOCK_FILE).write_text("http://127.0.0.1:1\n")
     lock = folder.take_or_find(tmp_path, wait=0)
     assert isinstance(lock, folder.Lock)
+    with pytest.raises(folder.Taken) as taken:
+        folder.take(tmp_path)
+    assert not taken.value.url
     lock.release()
 
 

@@ -125,6 +125,13 @@ def test_another_gateway_by_its_address(cli: Cli) -> None:
         assert cli("keys", "list", GATEWAY_URL=gateway.address, GATEWAY_ADMIN_TOKEN=ADMIN_TOKEN).code == 0
 
 
+def test_the_folder_s_token_stays_here(cli: Cli) -> None:
+    """The admin token of the data folder is not sent to another machine, whose owner could use it here."""
+    assert cli("workspaces", "list").code == 0
+    assert (cli.data / "admin-token").exists()
+    assert "no admin token" in cli("workspaces", "list", "--url", "http://203.0.113.1:8080").refusal
+
+
 def test_refusals_of_the_way_there(cli: Cli) -> None:
     """What keeps a command from the gateway is told in a sentence with a remedy."""
     assert "cannot be reached" in cli("keys", "list", "--url", "http://127.0.0.1:9", "--token", "x").refusal

@@ -4,8 +4,8 @@ SQLite runs in WAL mode with explicit transactions: a write transaction takes th
 so that it never has to be upgraded from a read, which SQLite would refuse as soon as another writer has committed in between.
 Writers of one process queue up in the order that they came; only other processes are waited for with SQLite's own polling.
 
-`synchronous=NORMAL` leaves out the fsync of each commit. A committed write then stands in the operating system's page cache, so a
-process that is killed loses none; a machine that loses power may lose the last commits, and never has a broken file.
+`synchronous=FULL` has each commit on the disk before it is acknowledged, so that not even a loss of power brings a deleted key back.
+The ledger commits in batches, so that this costs about ten writes a second however many calls there are.
 """
 
 import asyncio
@@ -85,7 +85,7 @@ def _prepare(connection: Any, _entry: ConnectionPoolEntry) -> None:
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout={int(_LOCK_SECONDS * 1000)}")
     cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
 

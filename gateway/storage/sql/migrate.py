@@ -22,14 +22,14 @@ _LOCK = int.from_bytes(b"gateway")
 
 
 class SchemaOutdated(Exception):  # noqa: N818 — says what is wrong
-    """The database's schema is not the one that this program works with; the message says the remedy."""
+    """The schema and the program are of different versions; the message says which is behind, and the remedy."""
 
 
 def upgrade(url: str, *, echo: Callable[[str], None] | None = None) -> None:
     """Apply the migrations that the database lacks, all or none; `echo` is told of each.
 
     Runs an event loop of its own, so it is called outside of one. Several processes may call it at once: one does the work while
-    the others wait, and then find nothing to do. Raises StorageUnavailable.
+    the others wait, and then find nothing to do. Raises SchemaOutdated for a database of a newer program, StorageUnavailable.
     """
     asyncio.run(_upgrade(url, echo))
 
@@ -48,6 +48,7 @@ async def _upgrade(url: str, echo: Callable[[str], None] | None) -> None:
 
 def _run(connection: sa.Connection, echo: Callable[[str], None] | None) -> None:
     config = _config()
+    _lacks(connection, ScriptDirectory.from_config(config))
     config.attributes["connection"] = connection
     config.attributes["echo"] = echo
     command.upgrade(config, "head")
@@ -57,13 +58,16 @@ async def check_revision(engine: AsyncEngine) -> None:
     """Raises SchemaOutdated unless the database has every migration and none that is unknown here; KeyStoreUnavailable."""
     scripts = ScriptDirectory.from_config(_config())
     async with reading(engine) as connection:
-        present = await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_heads())
-    if set(present) == set(scripts.get_heads()):
-        return
-    known = {script.revision for script in scripts.walk_revisions()}
-    if set(present) <= known:
-        raise SchemaOutdated("The database's schema is older than this program; run: gateway migrate")
-    raise SchemaOutdated("The database's schema is newer than this program; update the gateway, or name another database.")
+        if await connection.run_sync(_lacks, scripts):
+            raise SchemaOutdated("The database's schema is older than this program; run: gateway migrate")
+
+
+def _lacks(connection: sa.Connection, scripts: ScriptDirectory) -> bool:
+    """Whether the database lacks a migration. Raises SchemaOutdated if it has one that is unknown here."""
+    present = set(MigrationContext.configure(connection).get_current_heads())
+    if not present <= {script.revision for script in scripts.walk_revisions()}:
+        raise SchemaOutdated("The database's schema is newer than this program; update the gateway, or name another database.")
+    return present != set(scripts.get_heads())
 
 
 def _config() -> Config:

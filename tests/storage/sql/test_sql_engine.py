@@ -27,7 +27,7 @@ async def _pragma(engine: AsyncEngine, name: str) -> object:
 async def test_how_sqlite_is_opened(engine: AsyncEngine) -> None:
     """Every connection checks foreign keys, waits for other writers, and lets readers and a writer work side by side."""
     found = [await _pragma(engine, name) for name in ("journal_mode", "foreign_keys", "busy_timeout", "synchronous")]
-    assert found == ["wal", 1, 5000, 1]
+    assert found == ["wal", 1, 5000, 2]
 
 
 async def test_what_a_block_writes_stands_or_falls_together(engine: AsyncEngine) -> None:

@@ -114,6 +114,8 @@ async def test_a_newer_schema_is_refused(url: str) -> None:
         await conn.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(SchemaOutdated, match="newer than this program"):
         await check_revision(engine)
+    with pytest.raises(SchemaOutdated, match="newer than this program"):
+        await asyncio.to_thread(upgrade, url)
     await engine.dispose()
 
 
