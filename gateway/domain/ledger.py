@@ -8,7 +8,7 @@ class Entry:
     """A row of the ledger: one call that was admitted. Never prompts or completions.
 
     Times in milliseconds; `at` is Unix time at the start. `outcome` is `ok`, `upstream_error`, `upstream_broke`, `client_gone`,
-    `key_cut` or `internal_error`.
+    `key_cut`, `gateway_stopped` or `internal_error`.
     """
 
     call_id: str

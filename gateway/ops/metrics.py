@@ -42,7 +42,7 @@ class Metrics:
             self._decisions[claim.model, claim.level.name, claim.kind.name, "refused"] += 1
 
     def answered(self, endpoint: str, status: int, outcome: str) -> None:
-        """A call came to its end with `status`, or with 0 if the client left before it was answered."""
+        """A call came to its end with `status`; 499 stands for a client that left before it was answered."""
         self._calls[endpoint, status] += 1
         self._outcomes[outcome] += 1
 

@@ -226,6 +226,20 @@ def test_a_lapsed_lease_gives_nothing_back() -> None:
     assert (kept.live, kept.expired, kept.given_back, kept.imbalance) == (0, 90, 0, 0)
 
 
+def test_a_renewed_lease_lives_on() -> None:
+    """A call that is still open is not counted as lost, however long it takes; one that nobody renews is."""
+    store, clock = _store()
+    claims = _claims({Kind.TOKENS: 100}, 10)
+    for name in ("open", "lost"):
+        _ask(store, name, claims)
+    clock.now += _LEASE
+    store.renew([("a", "open"), ("a", "unknown"), ("unknown", "open")])
+    clock.now += 1
+    store.sweep()
+    kept = store.conservation()
+    assert (kept.live, kept.expired, kept.imbalance) == (10, 10, 0)
+
+
 def test_settlement_follows_the_present_limits() -> None:
     """A call of before a change cannot fill a bucket beyond, or clamp it below, what its limits are now."""
     store, clock = _store()
