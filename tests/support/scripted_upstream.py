@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 
 
 class ScriptedUpstream:
-    """Serves `model`, each reply with `usage`; a stream has `events` events, `pause` seconds apart. `open` counts the calls there."""
+    """Serves `model`, each reply with `usage`; a stream has `events` events, `pause` seconds apart; `open` counts calls there."""
 
     def __init__(self, model: str = "m") -> None:
         self.model = model

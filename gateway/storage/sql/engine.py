@@ -4,8 +4,8 @@ SQLite runs in WAL mode with explicit transactions: a write transaction takes th
 so that it never has to be upgraded from a read, which SQLite would refuse as soon as another writer has committed in between.
 Writers of one process queue up in the order that they came; only other processes are waited for with SQLite's own polling.
 
-`synchronous=FULL` has each commit on the disk before it is acknowledged, so that not even a loss of power brings a deleted key back.
-The ledger commits in batches, so that this costs about ten writes a second however many calls there are.
+`synchronous=FULL` has each commit on the disk before it is acknowledged, so that not even a loss of power brings a deleted key
+back. The ledger commits in batches, so that this costs about ten writes a second however many calls there are.
 """
 
 import asyncio
