@@ -136,8 +136,8 @@ class Gateway:
             stack.push_async_callback(self._ledger.close)
             stack.push_async_callback(self._keys.close)
             if not self._offline:
-                await self._listings.start(_LISTING_SECONDS)
                 stack.push_async_callback(self._listings.close)
+                await self._listings.start(_LISTING_SECONDS)
                 self._open_calls.start()
                 stack.push_async_callback(self._open_calls.stop)
                 sweeper = asyncio.create_task(self._sweep_raises())
