@@ -9,6 +9,10 @@ class KeyStoreUnavailable(StorageUnavailable):
     """The key store cannot be asked; what is not cached is unknown, which is not the same as wrong."""
 
 
+class LimitsUnavailable(StorageUnavailable):
+    """The store of limits and epochs cannot be asked, or does not answer in time."""
+
+
 class UpstreamFault(Exception):  # noqa: N818 — it names what failed, as the other faults do
     """An upstream call that gave no usable reply. `reached` says whether the request may have been acted on."""
 
