@@ -88,8 +88,6 @@ class Gateway:
             miss_seconds=settings.cache.miss_seconds,
             clock=time.monotonic,
         )
-        self._open_calls = OpenCalls(self._keys, self._admissions, self._admissions.sweep)
-        self._admissions.on_raise(self._open_calls.policy_changed)
         self._waiting = WaitingRoom(
             most=settings.limits.max_waiting,
             longest=settings.limits.max_wait_seconds,
@@ -172,6 +170,8 @@ class Gateway:
             metrics=self.metrics,
             defaults=defaults,
         )
+        self._open_calls = OpenCalls(gate.confirm, self._admissions, self._admissions.sweep)
+        self._admissions.on_raise(self._open_calls.policy_changed)
         plane = DataPlane(
             gate=gate,
             routes=Routes(ENDPOINTS),

@@ -28,12 +28,14 @@ from gateway.domain.errors import (
     Refusal,
     ServiceUnavailable,
 )
+from gateway.domain.faults import StorageUnavailable
 from gateway.domain.grants import KeyStatus, Limits, Model, Principal, may_use
 from gateway.domain.upstreams import Headers
 from gateway.ops.metrics import Metrics
 
 _ROUNDS = 3
 _STALE_RETRY_MS = 50
+_AWAY_RETRY_MS = 1000
 _STANDARD = frozenset({KeyKind.STANDARD})
 
 Question = Callable[[Principal], tuple[Claim, ...]]
@@ -111,6 +113,7 @@ class Gate:
         return tuple(claims)
 
     async def _decide(self, call: Call, question: Question) -> Decision:
+        nonce = ""
         for _ in range(_ROUNDS):
             principal = call.caller
             refusal: Refusal | None = None
@@ -121,12 +124,16 @@ class Gate:
                 claims = question(principal)
             except Refusal as caught:
                 refusal = caught
-            decision = await self.admissions.admit(Ask(call.id, principal.account_id, principal.epoch, claims))
+            try:
+                decision = await self.admissions.admit(Ask(call.id, principal.account_id, principal.epoch, claims, nonce))
+            except StorageUnavailable as error:
+                raise ServiceUnavailable(f"limits: {error}", retry_after_ms=_AWAY_RETRY_MS) from error
             self.metrics.decided(claims, decision)
             if decision.answer is not Answer.STALE:
                 if refusal is not None:
                     raise refusal
                 return decision
+            nonce = decision.nonce  # the read below is sent after it was learnt, so what it finds may be installed
             call.principal = await self.keys.read(call.digest)
         raise ServiceUnavailable("the policy kept changing", retry_after_ms=_STALE_RETRY_MS)
 

@@ -1,29 +1,33 @@
 """The calls under way: their leases are renewed, and streams whose key was deleted or disabled are cut (admission.md, Epochs 8).
 
-A raised epoch hurries the check; a tick makes it certain.
+The renewal tells which calls began under an epoch that holds no longer. A stream among them is asked for once more, by an
+admission without claims, and cut if its key would be refused now. An epoch that was raised by this process hurries the watch; a
+tick makes it certain.
 """
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
-from gateway.dataplane.authenticate import Keys
 from gateway.dataplane.call import Call
 from gateway.dataplane.ports import Admissions
-from gateway.domain.errors import InvalidKey, Refusal, ServiceUnavailable
-from gateway.domain.grants import KeyStatus
+from gateway.domain.errors import InvalidKey, Refusal
+from gateway.domain.faults import StorageUnavailable
 
 _log = logging.getLogger(__name__)
 _TICK = 0.5
-_PATIENCE = 2.0  # with a key store that hangs: the leases have to be renewed meanwhile
+_PATIENCE = 2.0  # with a store that hangs: the leases have to be renewed meanwhile
 
 
 class OpenCalls:
-    """The admitted calls of this process, by call ID. `sweep` is the store's own housekeeping, run with each tick."""
+    """The admitted calls of this process, by call ID.
 
-    def __init__(self, keys: Keys, admissions: Admissions, sweep: Callable[[], None]) -> None:
-        self._keys = keys
+    `confirm` raises the refusal that a call would meet now; `sweep` is the store's own housekeeping, run with each tick.
+    """
+
+    def __init__(self, confirm: Callable[[Call], Awaitable[None]], admissions: Admissions, sweep: Callable[[], None]) -> None:
+        self._confirm = confirm
         self._admissions = admissions
         self._sweep = sweep
         self._calls: dict[str, tuple[Call, asyncio.Task[None]]] = {}
@@ -64,32 +68,31 @@ class OpenCalls:
                     await self._hurry.wait()
             self._hurry.clear()
             try:
-                self._admissions.renew([(call.caller.account_id, call.id) for call, _ in self._calls.values()])
                 self._sweep()
-                await self._cut_revoked()
+                await self._look()
+            except StorageUnavailable:  # nobody knows whether an epoch holds: who was let in may go on
+                continue
             except Exception:  # noqa: BLE001 — whatever it is, the next tick must come: leases hang on it
                 _log.exception("the watch over open calls failed once")
 
-    async def _cut_revoked(self) -> None:
-        touched = [
-            (call, task)
-            for call, task in self._calls.values()
-            if call.stream and call.cut is None and self._admissions.touched(call.caller.account_id, call.caller.epoch)
-        ]
-        verdicts = await asyncio.gather(*(self._still_valid(call) for call, _ in touched))
-        for (call, task), verdict in zip(touched, verdicts, strict=True):
-            if verdict is not None and call.id in self._calls:
-                call.cut = verdict
-                task.cancel()
-
-    async def _still_valid(self, call: Call) -> Refusal | None:
-        """The refusal that the call's key would meet now, or None. A store that is away cuts nobody."""
-        try:
+    async def _look(self) -> None:
+        open_calls = [(call.caller.account_id, call.id, call.caller.epoch) for call, _ in self._calls.values()]
+        if not open_calls:
+            return
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_PATIENCE):
-                principal = await self._keys.read(call.digest)
-        except (ServiceUnavailable, TimeoutError):
-            return None
+                stale = await self._admissions.renew(open_calls)
+                await asyncio.gather(*(self._cut_if_revoked(*self._calls[one]) for one in stale if one in self._calls))
+
+    async def _cut_if_revoked(self, call: Call, task: asyncio.Task[None]) -> None:
+        """Cut a stream whose key would be refused now. A store that is away cuts nobody."""
+        if not call.stream or call.cut is not None:
+            return
+        try:
+            await self._confirm(call)
         except InvalidKey as refusal:
-            return refusal
-        call.principal = principal
-        return None if principal.status is KeyStatus.ACTIVE else InvalidKey(f"{principal.key_id} is {principal.status}")
+            if call.id in self._calls:
+                call.cut = refusal
+                task.cancel()
+        except Refusal:
+            return

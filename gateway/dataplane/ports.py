@@ -80,16 +80,19 @@ class Admissions(Protocol):
     """The store of limits and epochs."""
 
     async def admit(self, ask: Ask) -> Decision:
-        """One atomic decision: epoch, then all claims or none. Reserves under `ask.call_id` if there are claims."""
+        """One atomic decision: epoch, then all claims or none. Reserves under `ask.call_id` if there are claims.
+
+        Raises `domain.faults.StorageUnavailable`: then nobody knows whether something was reserved, until it is settled.
+        """
 
     def settle(self, account_id: str, call_id: str, tokens: int) -> None:
         """Correct a reservation to the tokens really used; the second time for one call it does nothing."""
 
-    def touched(self, account_id: str, epoch: int) -> bool:
-        """Whether the account's policy changed since `epoch`: asked for streams under way."""
+    async def renew(self, calls: Sequence[tuple[str, str, int]]) -> list[str]:
+        """Push back the lease ends of open calls, given as (account ID, call ID, epoch).
 
-    def renew(self, calls: Sequence[tuple[str, str]]) -> None:
-        """Push back the lease ends of open calls, given as (account ID, call ID)."""
+        Answers the IDs of the calls whose epoch no longer holds. Raises `domain.faults.StorageUnavailable`.
+        """
 
 
 class Reply(Protocol):

@@ -1,7 +1,9 @@
 """The words in which the data plane asks for admission and a store of limits answers."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from enum import StrEnum
+from typing import Self
 
 from gateway.domain.buckets import Claim
 
@@ -16,13 +18,15 @@ class Answer(StrEnum):
 class Ask:
     """One call's question: does its principal's epoch still hold, and have all buckets room for it?
 
-    Without claims it is an empty admission: nothing is reserved, only the epoch is compared.
+    Without claims it is an empty admission: nothing is reserved, only the epoch is compared. `nonce` is that of the last stale
+    answer, if the principal was read after it: it lets the epoch be installed where the store has lost it.
     """
 
     call_id: str
     account_id: str
     epoch: int
     claims: tuple[Claim, ...] = ()
+    nonce: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +40,17 @@ class Gauge:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Being refused is an answer, not an error. `refused` is the claim with the longest wait; `wait_us` is that wait."""
+    """Being refused is an answer, not an error. `refused` is the claim with the longest wait; `wait_us` is that wait.
+
+    A stale answer may bring a `nonce` for the next `Ask`.
+    """
 
     answer: Answer
     gauges: tuple[Gauge, ...] = ()
     refused: Claim | None = None
     wait_us: int = 0
     decided_at: int = 0
+    nonce: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +63,12 @@ class Conservation:
     given_back: int = 0
     live: int = 0
     expired: int = 0
+
+    @classmethod
+    def total(cls, parts: Iterable[Self]) -> Self:
+        """The sum of several."""
+        every = list(parts)
+        return cls(*(sum(getattr(part, each.name) for part in every) for each in fields(cls)))
 
     @property
     def imbalance(self) -> int:

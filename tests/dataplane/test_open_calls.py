@@ -100,7 +100,12 @@ async def test_a_store_that_hangs_does_not_stop_the_renewal_of_leases(monkeypatc
         await w.change()
         await until(lambda: len(w.store.asked) == 2)
         renewed: list[object] = []
-        monkeypatch.setattr(w.admissions, "renew", renewed.append)
+
+        async def renew(calls: object) -> list[str]:
+            renewed.append(calls)
+            return []
+
+        monkeypatch.setattr(w.admissions, "renew", renew)
         await asyncio.wait_for(until(lambda: len(renewed) == 3), 5)
         w.store.pause.set()
         more.set()

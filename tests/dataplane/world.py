@@ -95,9 +95,9 @@ class World:
         self.estimator = Estimator("none")
         self.waiting = WaitingRoom(most=100, longest=longest_wait, clock=self.clock.seconds, random=lambda: 0.0)
         self.bodies = Bodies(most=most_body, most_together=most_bodies)
-        self.open_calls = OpenCalls(self.keys, self.admissions, self.admissions.sweep)
-        self.admissions.on_raise(self.open_calls.policy_changed)
         gate = Gate(self.keys, self.catalogue, self.admissions, self.estimator, self.waiting, self.metrics, defaults)
+        self.open_calls = OpenCalls(gate.confirm, self.admissions, self.admissions.sweep)
+        self.admissions.on_raise(self.open_calls.policy_changed)
         self.plane = DataPlane(
             gate=gate,
             routes=Routes(ENDPOINTS),

@@ -94,17 +94,19 @@ class MemoryAdmissions:
                 account.overdrawn += max(0, tokens - claim.amount)
                 account.given_back += max(0, claim.amount - tokens)
 
-    def touched(self, account_id: str, epoch: int) -> bool:
-        account = self._accounts.get(account_id)
-        return account is not None and account.epoch != epoch
-
-    def renew(self, calls: Sequence[tuple[str, str]]) -> None:
+    async def renew(self, calls: Sequence[tuple[str, str, int]]) -> list[str]:
+        """Push back the leases of open calls, given as (account ID, call ID, epoch); answers those whose epoch was raised."""
         ends = self._clock() + self._lease_us
-        for account_id, call_id in calls:
+        stale = []
+        for account_id, call_id, epoch in calls:
             account = self._accounts.get(account_id)
-            lease = account.open.get(call_id) if account is not None else None
-            if lease is not None:
+            if account is None:
+                continue
+            if account.epoch != epoch:
+                stale.append(call_id)
+            if (lease := account.open.get(call_id)) is not None:
                 lease.ends = ends
+        return stale
 
     async def raise_epochs(self, epochs: Mapping[str, int]) -> None:
         """Put epochs in force, never lowering one, and tell whoever listens."""
@@ -130,15 +132,7 @@ class MemoryAdmissions:
 
     def conservation(self) -> Conservation:
         """The sum over all accounts."""
-        parts = [account.conservation() for account in self._accounts.values()]
-        return Conservation(
-            reserved=sum(part.reserved for part in parts),
-            overdrawn=sum(part.overdrawn for part in parts),
-            settled=sum(part.settled for part in parts),
-            given_back=sum(part.given_back for part in parts),
-            live=sum(part.live for part in parts),
-            expired=sum(part.expired for part in parts),
-        )
+        return Conservation.total(account.conservation() for account in self._accounts.values())
 
     def _store(self, account: _Account, key: _Key, bucket: Bucket, now: int) -> None:
         account.buckets[key] = bucket

@@ -121,7 +121,8 @@ class Histories(RuleBasedStateMachine):
     @rule(choice=st.integers(0))
     def renew(self, choice: int) -> None:
         some = sorted(self.open)[: choice % (len(self.open) + 1)]
-        self.store.renew([("a", name) for name in [*some, "unknown"]] + [("unknown", "call-1")])
+        calls = [("a", name, 0) for name in [*some, "unknown"]]
+        assert asyncio.run(self.store.renew([*calls, ("unknown", "call-1", 0)])) == []
         for name in some:
             self.open[name] = (self.open[name][0], self.clock.now + _LEASE)
 
@@ -226,14 +227,14 @@ def test_a_lapsed_lease_gives_nothing_back() -> None:
     assert (kept.live, kept.expired, kept.given_back, kept.imbalance) == (0, 90, 0, 0)
 
 
-def test_a_renewed_lease_lives_on() -> None:
+async def test_a_renewed_lease_lives_on() -> None:
     """A call that is still open is not counted as lost, however long it takes; one that nobody renews is."""
     store, clock = _store()
     claims = _claims({Kind.TOKENS: 100}, 10)
     for name in ("open", "lost"):
         _ask(store, name, claims)
     clock.now += _LEASE
-    store.renew([("a", "open"), ("a", "unknown"), ("unknown", "open")])
+    await store.renew([("a", "open", 0), ("a", "unknown", 0), ("unknown", "open", 0)])
     clock.now += 1
     store.sweep()
     kept = store.conservation()
@@ -260,12 +261,11 @@ async def test_epochs_rise_and_never_fall() -> None:
     store.on_raise(heard.append)
     assert _ask(store, "c", epoch=3).answer is Answer.ADMITTED
     assert _ask(store, "c", epoch=2).answer is Answer.STALE
-    assert not store.touched("a", 3)
-    assert not store.touched("unknown", 3)
+    assert await store.renew([("a", "c", 3), ("unknown", "c", 3)]) == []
     await store.raise_epochs({"a": 5, "b": 1})
     await store.raise_epochs({"a": 4})
     assert heard == ["a", "b", "a"]
-    assert store.touched("a", 3)
+    assert await store.renew([("a", "c", 3), ("a", "d", 5)]) == ["c"]
     claims = _claims({Kind.TOKENS: 100}, 10)
     assert _ask(store, "c", claims, epoch=4).answer is Answer.STALE
     assert store.conservation().reserved == 0

@@ -1,0 +1,72 @@
+"""The words of `admission.lua`: items packed, answers read.
+
+An item is a plain list that msgpack can carry; what each means, the script's header says.
+"""
+
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any
+
+from gateway.domain.admission import Answer, Ask, Conservation, Decision, Gauge
+from gateway.domain.buckets import Claim, Kind
+
+SOURCE = resources.files("gateway.storage.redis").joinpath("admission.lua").read_bytes()
+"""The script, as it is loaded into Redis."""
+
+_ADMIT, _SETTLE, _RENEW, _RAISE, _SUMS = 1, 2, 3, 4, 5
+_ADMITTED, _REFUSED = 0, 1
+
+
+def admit(ask: Ask, lease_us: int) -> list[Any]:
+    """Ask for admission; a reservation's lease then lasts `lease_us` microseconds."""
+    claims = [[_bucket(claim), claim.limit, claim.capacity, claim.amount, 2 * claim.kind + claim.level] for claim in ask.claims]
+    return [_ADMIT, ask.account_id, ask.call_id, ask.epoch, ask.nonce, lease_us, _tokens(ask), claims]
+
+
+def decision(ask: Ask, answer: Sequence[Any]) -> Decision:
+    """The answer to `admit`."""
+    kind, now = answer[0], answer[1]
+    if kind == _ADMITTED:
+        return Decision(Answer.ADMITTED, _gauges(ask.claims, answer[2:]), decided_at=now)
+    if kind == _REFUSED:
+        return Decision(Answer.REFUSED, _gauges(ask.claims, answer[4:]), ask.claims[answer[2]], answer[3], now)
+    return Decision(Answer.STALE, decided_at=now, nonce=answer[2])
+
+
+def settle(ask: Ask, tokens: int) -> list[Any]:
+    """Correct what `ask` reserved to `tokens`. Answered with 1, or with 0 if nothing was reserved (any more)."""
+    claims = [[_bucket(claim), claim.limit, claim.capacity, claim.amount] for claim in ask.claims if claim.kind is Kind.TOKENS]
+    return [_SETTLE, ask.account_id, ask.call_id, _tokens(ask), tokens, claims]
+
+
+def renew(account_id: str, lease_us: int, epochs: Sequence[int], asks: Sequence[Ask]) -> list[Any]:
+    """Push the leases of `asks` back, and ask of each epoch whether it is stale: answered with a list of 0 and 1."""
+    return [_RENEW, account_id, lease_us, epochs, [f"{ask.call_id}|{_tokens(ask)}" for ask in asks]]
+
+
+def raise_epoch(account_id: str, epoch: int) -> list[Any]:
+    """Put an epoch in force."""
+    return [_RAISE, account_id, epoch]
+
+
+def sums(account_id: str) -> list[Any]:
+    """Ask for an account's tokens, see `conservation`."""
+    return [_SUMS, account_id]
+
+
+def conservation(answer: Sequence[int]) -> Conservation:
+    """The answer to `sums`."""
+    reserved, overdrawn, settled, given_back, expired, live = answer
+    return Conservation(reserved, overdrawn, settled, given_back, live, expired)
+
+
+def _bucket(claim: Claim) -> str:
+    return f"{claim.level:d}{claim.kind:d}:{claim.owner}:{claim.model}"
+
+
+def _tokens(ask: Ask) -> int:
+    return sum(claim.amount for claim in ask.claims if claim.kind is Kind.TOKENS)
+
+
+def _gauges(claims: Sequence[Claim], pairs: Sequence[int]) -> tuple[Gauge, ...]:
+    return tuple(Gauge(claim, pairs[2 * index], pairs[2 * index + 1]) for index, claim in enumerate(claims))

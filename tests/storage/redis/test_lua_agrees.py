@@ -1,0 +1,248 @@
+"""The Lua script against the reference: both get the same random histories and must give the same answers, to the unit.
+
+The script runs in a real server, with two lines changed: its clock is the test's, and its keys do not expire on the server's.
+"""
+
+import asyncio
+import hashlib
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gateway.domain.admission import Answer, Ask, Decision
+from gateway.domain.buckets import Claim, Kind, Level
+from gateway.storage.memory.admission import MemoryAdmissions
+from gateway.storage.redis import script
+from tests.support.redis_server import RedisServer
+
+LEASE_US = 30_000_000
+CLOCK = b"local clock = redis.call('TIME')"
+EXPIRY = b"pack('<dddd', micro, at, limit, capacity), 'PX', ttl)"
+
+
+def with_a_clock() -> bytes:
+    assert script.SOURCE.count(CLOCK) == 1
+    assert script.SOURCE.count(EXPIRY) == 1
+    source = script.SOURCE.replace(CLOCK, b"local clock = {0, tonumber(redis.call('GET', 'clock'))}")
+    return source.replace(EXPIRY, b"pack('<dddd', micro, at, limit, capacity))")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[redis.Redis]:
+    with RedisServer() as server, redis.Redis(port=server.port) as client:
+        yield client
+
+
+class Script:
+    """The script, driven item by item."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self.client = client
+        self.run_id = str(client.info("server")["run_id"])
+        self.sha = str(client.script_load(with_a_clock()))
+        assert self.sha == hashlib.sha1(with_a_clock()).hexdigest()
+
+    def at(self, now: int) -> None:
+        self.client.set("clock", now)
+
+    def many(self, *items: list[Any]) -> list[Any]:
+        answers: list[Any] = msgspec.msgpack.decode(self.client.evalsha(self.sha, 0, self.run_id, msgspec.msgpack.encode(items)))
+        return answers
+
+    def admit(self, ask: Ask) -> Decision:
+        return script.decision(ask, self.many(script.admit(ask, LEASE_US))[0])
+
+
+class Both:
+    """The script and the reference, side by side."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        client.flushall()
+        self.script = Script(client)
+        self.now = 1_700_000_000_000_000
+        self.script.at(self.now)
+        self.memory = MemoryAdmissions(clock=lambda: self.now, lease_us=LEASE_US)
+        self.asks: dict[str, Ask] = {}
+        self.numbers = iter(range(10**9))
+        first = self.script.admit(Ask("first", "acc", 1))
+        assert first.answer is Answer.STALE
+        assert self.script.admit(Ask("second", "acc", 1, nonce=first.nonce)).answer is Answer.ADMITTED
+
+    def passes(self, us: int) -> None:
+        self.now += us
+        self.script.at(self.now)
+
+    def admit(self, claims: tuple[Claim, ...]) -> None:
+        ask = Ask(f"call-{next(self.numbers)}", "acc", 1, claims)
+        expected = asyncio.run(self.memory.admit(ask))
+        found = self.script.admit(ask)
+        assert found == expected
+        if found.answer is Answer.ADMITTED:
+            self.asks[ask.call_id] = ask
+            assert self.script.admit(ask).gauges == found.gauges  # a repeat takes nothing
+
+    def settle(self, ask: Ask, actual: int) -> None:
+        self.memory.settle("acc", ask.call_id, actual)
+        self.script.many(script.settle(ask, actual))
+
+    def sweep(self) -> None:
+        for account in self.memory._accounts.values():  # the reference forgets full buckets, the script here none
+            account.full_at.clear()
+        self.memory.sweep()
+
+    def agree_on_sums(self) -> None:
+        self.sweep()
+        answer = self.script.many(script.sums("acc"))[0]
+        assert script.conservation(answer) == self.memory.conservation()
+        assert script.conservation(answer).imbalance == 0
+
+
+LIMITS = st.one_of(st.sampled_from([6, 60]), st.integers(1, 50), st.integers(1, 100_000_000))
+GAPS = st.one_of(st.integers(0, 1000), st.integers(0, 90_000_000), st.integers(-5_000_000, 0))
+STEP = st.tuples(
+    st.sampled_from(["admit", "admit", "admit", "settle", "settle", "again", "limits", "sums"]),
+    GAPS,
+    st.lists(st.floats(0, 1), min_size=8, max_size=8),
+    LIMITS,
+)
+PAIRS = [(level, kind) for level in (Level.WORKSPACE, Level.ACCOUNT) for kind in (Kind.REQUESTS, Kind.TOKENS)]
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(limits=st.lists(LIMITS, min_size=4, max_size=4), steps=st.lists(STEP, min_size=20, max_size=40))
+def test_same_history_same_answers(server: redis.Redis, limits: list[int], steps: list[Any]) -> None:
+    both = Both(server)
+    limits = list(limits)
+    for kind, gap, parts, limit in steps:
+        both.passes(gap)
+        if kind == "admit":
+            claims = []
+            for index, (level, what) in enumerate(PAIRS):
+                if parts[index] < 0.2 and index:
+                    continue
+                full = parts[4 + index] > 0.7
+                amount = (
+                    1 if what is Kind.REQUESTS else limits[index] if full else 1 + int(parts[4 + index] * (limits[index] - 1))
+                )
+                claims.append(Claim(level, what, "owner", f"m{index // 4}", limits[index], limits[index], amount))
+            both.admit(tuple(claims))
+        elif kind == "settle" and both.asks:
+            ask = both.asks.pop(list(both.asks)[int(parts[0] * (len(both.asks) - 1))])
+            reserved = max((claim.amount for claim in ask.claims if claim.kind is Kind.TOKENS), default=1)
+            actual = int(parts[1] * reserved * (8 if parts[2] > 0.5 else 1))
+            both.settle(ask, actual)
+            if parts[3] > 0.5:
+                both.settle(ask, actual + 1)  # the second settlement of a call does nothing
+        elif kind == "limits":
+            limits[int(parts[0] * 3)] = limit
+        elif kind == "sums":
+            both.agree_on_sums()
+    both.agree_on_sums()
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(PAIRS)))
+def test_equal_waits_are_told_apart_as_in_the_reference(server: redis.Redis, order: tuple[tuple[Level, Kind], ...]) -> None:
+    both = Both(server)
+    claims = tuple(Claim(level, kind, "owner", "m", 6, 1, 1) for level, kind in order)
+    both.admit(claims)
+    both.admit(claims)
+    refused = both.script.admit(Ask("last", "acc", 1, claims)).refused
+    assert refused is not None
+    assert (refused.level, refused.kind) == (Level.WORKSPACE, Kind.REQUESTS)
+
+
+def test_buckets_expire_when_full_counting_their_debt_and_a_second(server: redis.Redis) -> None:
+    server.flushall()
+    sha = server.script_load(script.SOURCE)
+    run_id = server.info("server")["run_id"]
+
+    def run(item: list[Any]) -> Any:
+        return msgspec.msgpack.decode(server.evalsha(sha, 0, run_id, msgspec.msgpack.encode([item])))[0]
+
+    nonce = run(script.admit(Ask("a", "acc", 1), LEASE_US))[2]
+    claim = Claim(Level.ACCOUNT, Kind.TOKENS, "acc", "m", 60, 60, 30)
+    ask = Ask("b", "acc", 1, (claim,), nonce)
+    assert run(script.admit(ask, LEASE_US))[0] == 0
+    (key,) = server.keys("gw:{acc}:b:*")
+    assert 30_900 < server.pttl(key) <= 31_000
+    assert run(script.settle(ask, 100)) == 1
+    assert 100_900 < server.pttl(key) <= 101_000
+
+
+def test_a_lapsed_lease_gives_nothing_back(server: redis.Redis) -> None:
+    both = Both(server)
+    both.admit((Claim(Level.ACCOUNT, Kind.TOKENS, "acc", "m", 60, 60, 30),))
+    ask = next(iter(both.asks.values()))
+    both.passes(LEASE_US + 1)
+    both.script.many(script.renew("acc", LEASE_US, [1], []))
+    both.agree_on_sums()
+    assert both.memory.conservation().expired == 30
+    assert both.script.many(script.settle(ask, 1)) == [0]
+
+
+def test_a_renewed_lease_lives_on(server: redis.Redis) -> None:
+    both = Both(server)
+    both.admit((Claim(Level.ACCOUNT, Kind.TOKENS, "acc", "m", 60, 60, 30),))
+    ask = next(iter(both.asks.values()))
+    both.passes(LEASE_US - 1)
+    assert both.script.many(script.renew("acc", LEASE_US, [1, 2], [ask]))[0] == [0, 1]
+    both.passes(LEASE_US - 1)
+    assert both.script.many(script.settle(ask, 1)) == [1]
+
+
+class TestEpochs:
+    """Rules 3 and 5 of the protocol, in the script itself."""
+
+    @pytest.fixture
+    def both(self, server: redis.Redis) -> Both:
+        return Both(server)
+
+    def ask(self, both: Both, epoch: int, nonce: str = "") -> Decision:
+        both.passes(1)
+        return both.script.admit(Ask(f"call-{next(both.numbers)}", "acc", epoch, nonce=nonce))
+
+    def test_a_raised_epoch_makes_older_ones_stale_and_is_never_lowered(self, both: Both) -> None:
+        both.script.many(script.raise_epoch("acc", 5))
+        both.script.many(script.raise_epoch("acc", 4))
+        assert self.ask(both, 4).answer is Answer.STALE
+        assert self.ask(both, 5).answer is Answer.ADMITTED
+
+    def test_a_read_that_is_ahead_of_its_raise_is_in_force(self, both: Both) -> None:
+        assert self.ask(both, 3).answer is Answer.ADMITTED
+        assert self.ask(both, 1).answer is Answer.STALE
+
+    def test_after_a_loss_only_the_nonce_installs(self, both: Both) -> None:
+        both.script.client.delete("gw:{acc}:epoch")
+        lost = self.ask(both, 1)
+        assert lost.answer is Answer.STALE
+        assert lost.nonce
+        other = self.ask(both, 1)
+        assert other.nonce == lost.nonce
+        assert self.ask(both, 1, "another").answer is Answer.STALE
+        assert self.ask(both, 1, lost.nonce).answer is Answer.ADMITTED
+        assert self.ask(both, 1).answer is Answer.ADMITTED
+
+    def test_a_raise_removes_what_is_not_installed(self, both: Both) -> None:
+        both.script.client.delete("gw:{acc}:epoch")
+        lost = self.ask(both, 1)
+        both.script.many(script.raise_epoch("acc", 2))
+        again = self.ask(both, 1, lost.nonce)
+        assert again.answer is Answer.STALE
+        assert again.nonce != lost.nonce
+
+    def test_another_server_knows_no_epoch(self, both: Both) -> None:
+        both.script.run_id = "another"
+        lost = self.ask(both, 1)
+        assert lost.answer is Answer.STALE
+        assert self.ask(both, 1, lost.nonce).answer is Answer.ADMITTED
+
+    def test_a_raise_over_another_servers_epoch_leaves_none(self, both: Both) -> None:
+        both.script.run_id = "another"
+        both.script.many(script.raise_epoch("acc", 9))
+        assert both.script.client.get("gw:{acc}:epoch") is None
