@@ -117,6 +117,7 @@ PAIRS = [(level, kind) for level in (Level.WORKSPACE, Level.ACCOUNT) for kind in
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(limits=st.lists(LIMITS, min_size=4, max_size=4), steps=st.lists(STEP, min_size=20, max_size=40))
 def test_same_history_same_answers(server: redis.Redis, limits: list[int], steps: list[Any]) -> None:
+    """Several buckets, debt, refunds, repeated settlements, changed limits, clock steps back: no answer differs."""
     both = Both(server)
     limits = list(limits)
     for kind, gap, parts, limit in steps:
@@ -148,6 +149,7 @@ def test_same_history_same_answers(server: redis.Redis, limits: list[int], steps
 
 @pytest.mark.parametrize("order", list(itertools.permutations(PAIRS)))
 def test_equal_waits_are_told_apart_as_in_the_reference(server: redis.Redis, order: tuple[tuple[Level, Kind], ...]) -> None:
+    """Requests come before tokens and the workspace before the account, in whatever order they are asked for."""
     both = Both(server)
     claims = tuple(Claim(level, kind, "owner", "m", 6, 1, 1) for level, kind in order)
     both.admit(claims)
@@ -158,6 +160,7 @@ def test_equal_waits_are_told_apart_as_in_the_reference(server: redis.Redis, ord
 
 
 def test_buckets_expire_when_full_counting_their_debt_and_a_second(server: redis.Redis) -> None:
+    """A bucket that is gone is a full one, so it must not go before it is full."""
     server.flushall()
     sha = server.script_load(script.SOURCE)
     run_id = server.info("server")["run_id"]
@@ -176,6 +179,7 @@ def test_buckets_expire_when_full_counting_their_debt_and_a_second(server: redis
 
 
 def test_a_lapsed_lease_gives_nothing_back(server: redis.Redis) -> None:
+    """Nobody knows what the call of a dead process used."""
     both = Both(server)
     both.admit((Claim(Level.ACCOUNT, Kind.TOKENS, "acc", "m", 60, 60, 30),))
     ask = next(iter(both.asks.values()))
@@ -187,6 +191,7 @@ def test_a_lapsed_lease_gives_nothing_back(server: redis.Redis) -> None:
 
 
 def test_a_renewed_lease_lives_on(server: redis.Redis) -> None:
+    """A call that is still open is settled, however long it takes."""
     both = Both(server)
     both.admit((Claim(Level.ACCOUNT, Kind.TOKENS, "acc", "m", 60, 60, 30),))
     ask = next(iter(both.asks.values()))
@@ -208,16 +213,19 @@ class TestEpochs:
         return both.script.admit(Ask(f"call-{next(both.numbers)}", "acc", epoch, nonce=nonce))
 
     def test_a_raised_epoch_makes_older_ones_stale_and_is_never_lowered(self, both: Both) -> None:
+        """Raises may come in any order."""
         both.script.many(script.raise_epoch("acc", 5))
         both.script.many(script.raise_epoch("acc", 4))
         assert self.ask(both, 4).answer is Answer.STALE
         assert self.ask(both, 5).answer is Answer.ADMITTED
 
     def test_a_read_that_is_ahead_of_its_raise_is_in_force(self, both: Both) -> None:
+        """The database is the authority: what was read there holds."""
         assert self.ask(both, 3).answer is Answer.ADMITTED
         assert self.ask(both, 1).answer is Answer.STALE
 
     def test_after_a_loss_only_the_nonce_installs(self, both: Both) -> None:
+        """An epoch is installed only by who read the database after the loss was noticed."""
         both.script.client.delete("gw:{acc}:epoch")
         lost = self.ask(both, 1)
         assert lost.answer is Answer.STALE
@@ -229,6 +237,7 @@ class TestEpochs:
         assert self.ask(both, 1).answer is Answer.ADMITTED
 
     def test_a_raise_removes_what_is_not_installed(self, both: Both) -> None:
+        """A read of before the raise cannot be installed after it."""
         both.script.client.delete("gw:{acc}:epoch")
         lost = self.ask(both, 1)
         both.script.many(script.raise_epoch("acc", 2))
@@ -237,12 +246,14 @@ class TestEpochs:
         assert again.nonce != lost.nonce
 
     def test_another_server_knows_no_epoch(self, both: Both) -> None:
+        """What another server wrote, before a restart or a fail-over, counts for nothing."""
         both.script.run_id = "another"
         lost = self.ask(both, 1)
         assert lost.answer is Answer.STALE
         assert self.ask(both, 1, lost.nonce).answer is Answer.ADMITTED
 
     def test_a_raise_over_another_servers_epoch_leaves_none(self, both: Both) -> None:
+        """A raise that was long delayed installs nothing."""
         both.script.run_id = "another"
         both.script.many(script.raise_epoch("acc", 9))
         assert both.script.client.get("gw:{acc}:epoch") is None
