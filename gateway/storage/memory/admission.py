@@ -78,6 +78,14 @@ class MemoryAdmissions:
         account.reserved += _tokens(ask.claims)
         return Decision(Answer.ADMITTED, gauges, decided_at=now)
 
+    def begin(self, account_id: str, claim: Claim, units: int) -> None:
+        """Let the claim's bucket hold `units` now, whatever it held."""
+        account = self._accounts.setdefault(account_id, _Account())
+        now = self._clock()
+        key = _key(claim)
+        account.claimed[key] = claim
+        self._store(account, key, Bucket(min(units, claim.capacity) * MICRO, now), now)
+
     def settle(self, account_id: str, call_id: str, tokens: int) -> None:
         account = self._accounts.get(account_id)
         lease = account.open.pop(call_id, None) if account is not None else None
