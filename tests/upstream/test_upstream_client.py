@@ -3,12 +3,12 @@
 import asyncio
 import ssl
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
 from gateway.domain.faults import UpstreamFault
 from gateway.domain.upstreams import Upstream
+from tests.support.tls_relay import CERTIFICATE
 from tests.upstream.raw_upstream import Call, answer, body_of, client, post, raw_upstream
 
 # What is sent
@@ -306,7 +306,7 @@ async def test_many_calls_at_once() -> None:
 
 async def test_certificates_are_verified() -> None:
     """A server whose certificate nobody vouches for gets no request; one whose authority is given does."""
-    certificate = Path(__file__).with_name("test-only.pem")
+    certificate = CERTIFICATE
     server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server_side.load_cert_chain(certificate)
 
