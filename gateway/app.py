@@ -29,15 +29,18 @@ from gateway.domain.grants import Limits
 from gateway.domain.upstreams import Upstream
 from gateway.ops.lifespan import lifespan
 from gateway.ops.metrics import Metrics
+from gateway.storage.failover import SharedAdmissions
 from gateway.storage.memory.admission import MemoryAdmissions
+from gateway.storage.redis.address import Address
+from gateway.storage.shared import SharedLimits
 from gateway.storage.sql import upstreams as stored_upstreams
 from gateway.storage.sql.bootstrap import Bootstrap, ensure_default_account
-from gateway.storage.sql.engine import create_engine, reading
+from gateway.storage.sql.engine import AsyncEngine, StorageUnavailable, create_engine, reading
 from gateway.storage.sql.ledger import SqlLedger
 from gateway.storage.sql.meta import check_pepper
 from gateway.storage.sql.migrate import check_revision
 from gateway.storage.sql.models import read_catalogue
-from gateway.storage.sql.policy import Policy
+from gateway.storage.sql.policy import NotYetInForce, Policy
 from gateway.storage.sql.principals import SqlKeyStore
 from gateway.upstream.catalogue import Catalogue
 from gateway.upstream.client import HttpClient
@@ -48,6 +51,7 @@ from gateway.upstream.pool import UpstreamPool
 _log = logging.getLogger(__name__)
 _LISTING_SECONDS = 3.0
 _RAISE_SECONDS = 1.0
+_RAISE_MOST_SECONDS = 5.0
 _MICRO = 1_000_000
 
 
@@ -68,8 +72,15 @@ class Gateway:
         self._offline = offline
         self._pepper = secrets.key_pepper
         self._engine = create_engine(settings.database_url)
-        self._admissions = MemoryAdmissions(clock=_now_us, lease_us=int(settings.limits.lease_seconds * _MICRO))
-        self._policy = Policy(self._engine, self._admissions)
+        self._shared = _shared_limits(settings, self._engine)
+        self._admissions: MemoryAdmissions | SharedAdmissions = (
+            self._shared.admissions
+            if self._shared is not None
+            else MemoryAdmissions(clock=_now_us, lease_us=int(settings.limits.lease_seconds * _MICRO))
+        )
+        self._policy = Policy(
+            self._engine, self._admissions, raise_seconds=_RAISE_MOST_SECONDS + settings.limits.failover_hold_seconds
+        )
         self._ledger = SqlLedger(self._engine)
         self._client = HttpClient(
             connect=settings.upstream.connect_seconds,
@@ -126,7 +137,10 @@ class Gateway:
             await check_revision(self._engine)
             await check_pepper(self._engine, pepper_fingerprint(self._pepper))
             self.bootstrap = await ensure_default_account(self._engine)
-            await self._policy.sweep()
+            if self._shared is not None:
+                await self._shared.open()
+                stack.push_async_callback(self._shared.close)
+            await self._sweep_once()
             stack.push_async_callback(self._client.close)
             await self.directory.reload()
             await self.catalogue.reload()
@@ -154,10 +168,15 @@ class Gateway:
         """Finish what a crash, or a failed raise, left between a commit and its epoch coming into force."""
         while True:
             await asyncio.sleep(_RAISE_SECONDS)
-            try:
-                await self._policy.sweep()
-            except Exception:  # noqa: BLE001 — a database that is away now may be back at the next turn
-                _log.warning("raised epochs could not be swept", exc_info=True)
+            await self._sweep_once()
+
+    async def _sweep_once(self) -> None:
+        try:
+            await self._policy.sweep()
+        except (StorageUnavailable, NotYetInForce) as error:  # it may be back at the next turn
+            _log.debug("raised epochs could not be swept: %s", error)
+        except Exception:  # noqa: BLE001 — whatever it is, the next turn must come
+            _log.warning("raised epochs could not be swept", exc_info=True)
 
     def _edge(self, settings: Settings, defaults: Limits) -> AsgiEdge:
         estimator = Estimator(settings.limits.reserve_output)
@@ -211,6 +230,23 @@ class Gateway:
         except Exception:  # noqa: BLE001 — whatever keeps the database from answering, we are not ready
             problems.append("database")
         return problems
+
+
+def _shared_limits(settings: Settings, engine: AsyncEngine) -> SharedLimits | None:
+    """The limits in Redis, if there is one."""
+    url = settings.storage.redis_url
+    if url is None:
+        return None
+    limits = settings.limits
+    return SharedLimits(
+        engine,
+        Address.of(url.get_secret_value()),
+        lease_seconds=limits.lease_seconds,
+        deadline_seconds=limits.redis_timeout_ms / 1000,
+        hold_seconds=limits.failover_hold_seconds,
+        when_unavailable=limits.when_unavailable,
+        processes=settings.server.workers,
+    )
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

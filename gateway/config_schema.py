@@ -156,6 +156,12 @@ class Limits(_Table):
     max_wait_seconds: Seconds = seconds(120, "The longest wait that `X-DashScope-Wait-Timeout` can ask for.", least=0)
     max_waiting: Whole = whole(100, "Calls that may wait in a process at once; 0 turns waiting off.", least=0, most=100_000)
     lease_seconds: Seconds = seconds(600, "How long a reservation lives when nothing renews it.", least=10)
+    failover_hold_seconds: Seconds = seconds(
+        10,
+        "How long changes are not acknowledged after Redis failed over to a replica: at least its `min-replicas-max-lag`.",
+        least=0,
+        most=300,
+    )
 
 
 class Cache(_Table):

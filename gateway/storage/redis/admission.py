@@ -30,7 +30,9 @@ _Key = tuple[int, int, str, str]
 class Items(Protocol):
     """What carries items to the script; the futures raise LimitsUnavailable."""
 
-    replicated: bool
+    @property
+    def replicated(self) -> bool:
+        """Whether a fail-over can lose what was acknowledged."""
 
     def ask(self, account_id: str, item: object) -> asyncio.Future[Any]:
         """Send it with this turn's batch."""

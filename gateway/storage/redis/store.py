@@ -70,6 +70,10 @@ class Store:
         """Anything that nobody's call waits for: sent behind the next admissions, or by itself after `ride_seconds`."""
         return self._opened.node(account_id).ride(account_id, item)
 
+    def node_of(self, account_id: str) -> str:
+        """The name of the node that has an account."""
+        return self._opened.node(account_id).name
+
     def available(self, account_id: str) -> bool:
         """Whether the node of an account is thought to be up: its breaker is closed."""
         return not self._opened.node(account_id).breaker.open

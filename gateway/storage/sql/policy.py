@@ -51,11 +51,15 @@ _MARK = (
 
 
 class Policy:
-    """The way to change what admission depends on: keys, grants, limits, workspaces, and the catalogue."""
+    """The way to change what admission depends on: keys, grants, limits, workspaces, and the catalogue.
 
-    def __init__(self, engine: AsyncEngine, epochs: Epochs) -> None:
+    `raise_seconds` bounds how long a change waits to be in force; beyond, it is NotYetInForce.
+    """
+
+    def __init__(self, engine: AsyncEngine, epochs: Epochs, *, raise_seconds: float = _RAISE_SECONDS) -> None:
         self._engine = engine
         self._epochs = epochs
+        self._raise_seconds = raise_seconds
 
     @asynccontextmanager
     async def change(self, account_id: str) -> AsyncIterator[AsyncConnection]:
@@ -115,7 +119,7 @@ class Policy:
         if not epochs:
             return
         try:
-            async with asyncio.timeout(_RAISE_SECONDS):
+            async with asyncio.timeout(self._raise_seconds):
                 await self._epochs.raise_epochs(epochs)
         except Exception as error:  # whatever it was, the change is saved and not known to be in force
             raise NotYetInForce(f"{type(error).__name__}: {error}") from error

@@ -129,11 +129,9 @@ async def test_a_raise_that_fails_is_told_and_finished_later(engine: AsyncEngine
     assert await policy.sweep() == 0
 
 
-async def test_a_raise_that_hangs_is_given_up(
-    engine: AsyncEngine, policy: Policy, epochs: Epochs, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_raise_that_hangs_is_given_up(engine: AsyncEngine, policy: Policy, epochs: Epochs) -> None:
     """A store of epochs that does not answer holds no admin call up for ever."""
-    monkeypatch.setattr("gateway.storage.sql.policy._RAISE_SECONDS", 0.05)
+    policy = Policy(engine, epochs, raise_seconds=0.05)
     epochs.go_on.clear()
     with pytest.raises(NotYetInForce):
         async with policy.change("acc-1"):

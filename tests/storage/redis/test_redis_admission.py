@@ -1,0 +1,237 @@
+"""Admission through Redis, and without it: real servers that hang, die and come back."""
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from gateway.domain.admission import Answer, Ask, Decision
+from gateway.domain.buckets import Claim, Kind, Level
+from gateway.domain.faults import KeyStoreUnavailable, LimitsUnavailable
+from gateway.storage import failover
+from gateway.storage.failover import SharedAdmissions, WhenUnavailable
+from gateway.storage.memory.admission import MemoryAdmissions
+from gateway.storage.redis import script
+from gateway.storage.redis.address import Address
+from gateway.storage.redis.admission import RedisAdmissions
+from gateway.storage.redis.store import Store
+from tests.support.redis_server import RedisServer
+
+REQUESTS = Claim(Level.ACCOUNT, Kind.REQUESTS, "acc", "m", 60, 60, 1)
+TOKENS = Claim(Level.ACCOUNT, Kind.TOKENS, "acc", "m", 600, 600, 100)
+
+
+class Process:
+    """One gateway process's way to limits; `database` is the epoch of the account "acc" as the database has it."""
+
+    def __init__(self, url: str, *, mode: WhenUnavailable = "local", hold: float = 0.0) -> None:
+        self.store = Store(Address.of(url), script.SOURCE)
+        self.redis = RedisAdmissions(self.store, lease_us=60_000_000, hold_seconds=hold, clock=time.monotonic)
+        self.processes = 1
+        self.database: int | None = 1
+        self.database_away = False
+        self.limits = SharedAdmissions(
+            self.redis,
+            MemoryAdmissions(clock=lambda: time.monotonic_ns() // 1000, lease_us=60_000_000),
+            self.store,
+            epoch_of=self._epoch,
+            processes=lambda: self.processes,
+            when_unavailable=mode,
+            clock=time.monotonic,
+        )
+        self._ids = itertools.count(1)
+
+    async def _epoch(self, _account: str) -> int | None:
+        if self.database_away:
+            raise KeyStoreUnavailable("the database is away")
+        return self.database
+
+    def ask(self, *claims: Claim, epoch: int = 1, nonce: str = "") -> Ask:
+        return Ask(f"{id(self)}-{next(self._ids)}", "acc", epoch, claims, nonce)
+
+    async def call(self, *claims: Claim, epoch: int = 1) -> tuple[Ask, Decision]:
+        """Ask as the data plane does: a stale answer has the principal read again, which is of `epoch`."""
+        ask = self.ask(*claims, epoch=epoch)
+        decision = await self.limits.admit(ask)
+        if decision.answer is Answer.STALE and decision.nonce:
+            decision = await self.limits.admit(Ask(ask.call_id, "acc", epoch, claims, decision.nonce))
+        return ask, decision
+
+    async def recovered(self) -> None:
+        async with asyncio.timeout(10):
+            while not self.store.available("acc"):
+                await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def process(url: str, *, mode: WhenUnavailable = "local", hold: float = 0.0) -> AsyncIterator[Process]:
+    one = Process(url, mode=mode, hold=hold)
+    await one.store.open()
+    one.redis.start()
+    try:
+        await one.recovered()
+        yield one
+    finally:
+        await one.redis.close()
+        await one.store.close()
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+async def test_what_is_reserved_is_settled_once(server: RedisServer) -> None:
+    """Reserved, settled and given back add up; a second settlement does nothing."""
+    async with process(server.url) as one:
+        ask, decision = await one.call(REQUESTS, TOKENS)
+        assert decision.answer is Answer.ADMITTED
+        assert [gauge.remaining for gauge in decision.gauges] == [59, 500]
+        one.limits.settle("acc", ask.call_id, 30)
+        one.limits.settle("acc", ask.call_id, 99)
+        await asyncio.sleep(0.05)
+        _, decision = await one.call(REQUESTS, TOKENS)
+        assert decision.gauges[1].remaining in (470, 471)
+        await one.redis._look_at_sums()
+        sums = one.limits.conservation()
+        assert (sums.reserved, sums.settled, sums.given_back, sums.live, sums.imbalance) == (200, 30, 70, 100, 0)
+
+
+async def test_two_processes_hold_one_limit(server: RedisServer) -> None:
+    """Calls of two processes at once are admitted as often as the limit allows together."""
+    async with process(server.url) as one, process(server.url) as two:
+        await one.call()
+        found = await asyncio.gather(*(each.limits.admit(each.ask(REQUESTS)) for each in (one, two) for _ in range(60)))
+        admitted = [each for each in found if each.answer is Answer.ADMITTED]
+        last = max(each.decided_at for each in found)
+        first = min(each.decided_at for each in found)
+        assert len(admitted) == 60 + (last - first) // 1_000_000
+
+
+async def test_a_raise_by_one_process_makes_the_other_stale(server: RedisServer) -> None:
+    """A change that one process acknowledged holds for the very next call of another."""
+    async with process(server.url) as one, process(server.url) as two:
+        assert (await one.call())[1].answer is Answer.ADMITTED
+        ask, _ = await two.call(TOKENS)
+        await one.limits.raise_epochs({"acc": 2})
+        assert (await two.call(TOKENS))[1].answer is Answer.STALE
+        assert await two.limits.renew([("acc", ask.call_id, 1)]) == [ask.call_id]
+        assert (await two.call(TOKENS, epoch=2))[1].answer is Answer.ADMITTED
+        assert await two.limits.renew([("acc", ask.call_id, 2)]) == []
+
+
+async def test_a_server_that_came_back_empty_is_asked_anew(server: RedisServer) -> None:
+    """Nothing that was read before the loss is believed after it, and all of it works again without a restart."""
+    async with process(server.url) as one:
+        assert (await one.call(REQUESTS))[1].answer is Answer.ADMITTED
+        server.kill()
+        server.start()
+        await one.recovered()
+        one.limits._away.clear()
+        decision = await one.limits.admit(one.ask(REQUESTS))
+        assert decision.answer is Answer.STALE
+        assert decision.nonce
+        assert (await one.call(REQUESTS))[1].answer is Answer.ADMITTED
+
+
+async def test_a_hung_server_is_done_without(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In `local`, calls go on by this process's share, from what was left; the epoch comes from the database."""
+    monkeypatch.setattr(failover, "_LEAST_SECONDS", 0.3)
+    async with process(server.url) as one:
+        one.processes = 4
+        for _ in range(20):
+            _, decision = await one.call(REQUESTS)
+        assert decision.gauges[0].remaining == 40
+        server.hang()
+        answers = [(await one.call(REQUESTS))[1].answer for _ in range(14)]
+        assert answers.count(Answer.ADMITTED) in (10, 11)
+        assert one.limits.nodes_away == 1
+        one.database = 2
+        assert (await one.call(REQUESTS))[1].answer is Answer.STALE
+        with pytest.raises(LimitsUnavailable):
+            await one.limits.raise_epochs({"acc": 2})
+        server.resume()
+        await one.recovered()
+        await asyncio.sleep(0.3)
+        await one.limits.raise_epochs({"acc": 2})
+        assert (await one.call(REQUESTS, epoch=2))[1].answer is Answer.ADMITTED
+        assert (one.limits.nodes_away, one.limits.fallen_back) == (0, 1)
+
+
+async def test_a_bucket_that_was_never_seen_begins_with_half_a_share(server: RedisServer) -> None:
+    """Never full: other processes may have used it."""
+    async with process(server.url) as one:
+        one.processes = 2
+        server.kill()
+        answers = [(await one.call(REQUESTS))[1].answer for _ in range(20)]
+        assert answers.count(Answer.ADMITTED) == 15
+
+
+async def test_settlements_follow_their_reservation(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was reserved in Redis is settled there, when it is back; what was reserved here, here."""
+    monkeypatch.setattr(failover, "_LEAST_SECONDS", 0.1)
+    async with process(server.url) as one:
+        there, _ = await one.call(TOKENS)
+        server.hang()
+        here, decision = await one.call(TOKENS)
+        assert decision.answer is Answer.ADMITTED
+        one.limits.settle("acc", there.call_id, 7)
+        one.limits.settle("acc", here.call_id, 8)
+        assert one.limits._local.conservation().settled == 8
+        server.resume()
+        await one.recovered()
+        async with asyncio.timeout(10):
+            while one.redis.conservation().settled != 7:
+                await asyncio.sleep(0.05)
+        sums = one.limits.conservation()
+        # The call that was decided here was asked there as well, and given back.
+        assert (sums.live, sums.imbalance, sums.settled) == (0, 0, 15)
+
+
+@pytest.mark.parametrize("mode", ["deny", "allow"])
+async def test_the_other_modes(server: RedisServer, mode: WhenUnavailable) -> None:
+    """`deny` answers nobody; `allow` lets all in whom the database does."""
+    async with process(server.url, mode=mode) as one:
+        await one.call(REQUESTS)
+        server.kill()
+        if mode == "deny":
+            with pytest.raises(LimitsUnavailable):
+                await one.call(REQUESTS)
+            return
+        answers = {(await one.call(REQUESTS))[1].answer for _ in range(100)}
+        assert answers == {Answer.ADMITTED}
+        one.database = 2
+        assert (await one.call(REQUESTS))[1].answer is Answer.STALE
+
+
+async def test_without_redis_and_database_nobody_is_let_in(server: RedisServer) -> None:
+    """An epoch that cannot be compared with anything admits nobody."""
+    async with process(server.url) as one:
+        await one.call(REQUESTS)
+        server.kill()
+        one.database_away = True
+        with pytest.raises(KeyStoreUnavailable):
+            await one.call(REQUESTS)
+
+
+async def test_changes_are_held_after_a_fail_over(server: RedisServer) -> None:
+    """While an old master may still answer, a change is not acknowledged; then it is raised once more."""
+    async with process(server.url, hold=0.5) as one:
+        await one.call()
+        one.redis._store = _Replicated(one.store)
+        one.redis._on_new_server("node", "another")
+        began = time.monotonic()
+        await one.limits.raise_epochs({"acc": 2})
+        assert time.monotonic() - began >= 0.5
+        assert (await one.call())[1].answer is Answer.STALE
+
+
+class _Replicated:
+    replicated = True
+
+    def __init__(self, store: Store) -> None:
+        self.ask, self.ride, self.on_new_server = store.ask, store.ride, store.on_new_server
