@@ -218,17 +218,11 @@ def _conflicts(settings: Settings, merged: _Merged) -> list[Problem]:
     def tell(key: str, problem: str, remedy: str) -> None:
         problems.append(Problem(merged.source(key), problem, remedy))
 
-    if settings.storage.redis_url is not None:
-        tell(
-            "storage.redis_url",
-            "this version cannot use Redis yet",
-            "Unset GATEWAY_REDIS_URL (storage.redis_url); one gateway process keeps its limits by itself.",
-        )
-    if settings.server.workers > 1:
+    if settings.server.workers > 1 and (missing := _lacking_for_workers(settings)):
         tell(
             "server.workers",
-            f"{settings.server.workers} workers need Redis (GATEWAY_REDIS_URL) to share limits and revocations",
-            "Set GATEWAY_WORKERS (server.workers) to 1; this version cannot use Redis yet.",
+            f"{settings.server.workers} workers need {' and '.join(missing.values())}",
+            f"Set {' and '.join(missing)} as well, or set GATEWAY_WORKERS (server.workers) to 1.",
         )
     if settings.server.max_body_bytes_total < settings.server.max_body_bytes:
         key = "server.max_body_bytes_total"
@@ -239,6 +233,16 @@ def _conflicts(settings: Settings, merged: _Merged) -> list[Problem]:
         )
     problems += _upstream_conflicts(settings, merged)
     return problems
+
+
+def _lacking_for_workers(settings: Settings) -> dict[str, str]:
+    """The settings that more than one worker needs and that are not there, each with what it is for."""
+    lacking = {}
+    if settings.storage.redis_url is None:
+        lacking["GATEWAY_REDIS_URL (storage.redis_url)"] = "Redis to share limits and revocations"
+    if settings.embedded:
+        lacking["GATEWAY_DATABASE_URL (storage.database_url)"] = "PostgreSQL, since a database file belongs to one process"
+    return lacking
 
 
 def _upstream_conflicts(settings: Settings, merged: _Merged) -> list[Problem]:

@@ -14,6 +14,7 @@ from gateway.config_values import (
     Folder,
     Lower,
     Models,
+    RedisUrl,
     Seconds,
     Size,
     Whole,
@@ -48,7 +49,7 @@ class Server(_Table):
 
     host: str = text("127.0.0.1", "The address to listen on; `0.0.0.0` for all.", env="GATEWAY_HOST")
     port: Whole = whole(8080, "The port to listen on; 0 takes a free one.", least=0, most=65535, env="GATEWAY_PORT")
-    workers: Whole = whole(1, "Worker processes. More than one need Redis.", least=1, most=256, env="GATEWAY_WORKERS")
+    workers: Whole = whole(1, "Worker processes. Several need Redis and PostgreSQL.", least=1, most=256, env="GATEWAY_WORKERS")
     max_body_bytes: Size = size(32 * MIB, "The largest request body; a larger one is answered 413.", least=1024, most=1 << 30)
     max_body_bytes_total: Size = size(
         512 * MIB, "All request bodies together that a process holds; beyond, 503.", least=1024, most=1 << 40
@@ -76,9 +77,11 @@ class Storage(_Table):
         env="GATEWAY_DATABASE_URL",
         shown_default=f"{DATABASE_FILE} in the data folder",
     )
-    redis_url: Credential | None = secret(
-        "Redis, for several processes. Not supported yet: the gateway refuses to start with it.",
-        expects="a URL such as redis://127.0.0.1:6379/0",
+    redis_url: RedisUrl | None = secret(
+        "Redis, where several processes share limits and revocations: a server, a Cluster, or servers under Sentinel. "
+        "`rediss://`, `rediss+cluster://` and `rediss+sentinel://` are the same with TLS.",
+        expects="redis://user:password@host:6379/0, unix:///path/to/socket, redis+cluster://host:port,host:port "
+        "or redis+sentinel://host:port,host:port/master-name/0",
         env="GATEWAY_REDIS_URL",
     )
 
@@ -152,6 +155,17 @@ class Limits(_Table):
         "none",
         "expected",
         "max",
+    )
+    when_unavailable: Annotated[Literal["local", "deny", "allow"], Lower] = choice(
+        "local",
+        "While Redis cannot be reached: each process enforces its share of every limit by itself, or calls are answered 503, or "
+        "no limit is enforced. Revoked keys are refused in each case.",
+        "local",
+        "deny",
+        "allow",
+    )
+    redis_timeout_ms: Whole = whole(
+        100, "How long Redis may take to decide on calls before it counts as away.", least=5, most=10_000, unit="milliseconds"
     )
     max_wait_seconds: Seconds = seconds(120, "The longest wait that `X-DashScope-Wait-Timeout` can ask for.", least=0)
     max_waiting: Whole = whole(100, "Calls that may wait in a process at once; 0 turns waiting off.", least=0, most=100_000)

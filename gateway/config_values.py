@@ -192,6 +192,18 @@ def database_url(value: object) -> str:
     return f"{driver}://{rest}"
 
 
+def redis_url(value: object) -> str:
+    """The URL of Redis. Raises ValueError, whose text quotes nothing of it."""
+    # What speaks to Redis takes longer to import than most commands take to run, and most gateways have no Redis.
+    from gateway.storage.redis.address import Address  # noqa: PLC0415
+
+    value = _text(value).strip()
+    if not re.fullmatch(r"[!-~]*", value, re.ASCII):
+        raise ValueError("it has blanks or characters outside ASCII, which are percent-encoded in a URL")
+    Address.of(value)
+    return value
+
+
 def named_models(value: object) -> ModelNames:
     """Model names as they are configured: one text, a list of texts, or a table of public names and own names."""
     match value:
@@ -224,6 +236,7 @@ Seconds = Annotated[float, BeforeValidator(_seconds)]
 Size = Annotated[int, BeforeValidator(_size)]
 BaseUrl = Annotated[str, BeforeValidator(base_url)]
 DatabaseUrl = Annotated[SecretStr, BeforeValidator(database_url)]
+RedisUrl = Annotated[SecretStr, BeforeValidator(redis_url)]
 Credential = Annotated[SecretStr, BeforeValidator(_sendable)]
 Models = Annotated[ModelNames, BeforeValidator(named_models), PlainSerializer(str)]
 Folder = Annotated[Path, BeforeValidator(_folder)]

@@ -58,8 +58,15 @@ def test_each_setting_can_come_from_the_environment_and_from_the_file(file: Path
         "server.max_body_bytes_total": "3MiB",
         "server.max_header_bytes": "128KiB",
         "limits.lease_seconds": "11",
+        "limits.when_unavailable": "deny",
+        "limits.redis_timeout_ms": "50",
+        "storage.redis_url": "redis://h/1",
+        "server.workers": "3",
     }
-    refused = {"storage.redis_url", "server.workers"}
+    needed = {
+        "server.max_body_bytes_total": {"GATEWAY_SERVER_MAX_BODY_BYTES": "1MiB"},
+        "server.workers": {"GATEWAY_REDIS_URL": "redis://h", "GATEWAY_DATABASE_URL": "postgresql://h/d"},
+    }
     texts = {
         "server.host",
         "storage.data_dir",
@@ -69,11 +76,11 @@ def test_each_setting_can_come_from_the_environment_and_from_the_file(file: Path
         "upstream.models",
     }
     for setting in known_settings():
-        if not setting.env or setting.key in refused:
+        if not setting.env:
             continue
         value = values.get(setting.key, "abc" if setting.key in texts else "1")
         base = {} if setting.key == "upstream.base_url" else {"GATEWAY_UPSTREAM_BASE_URL": "http://y"}
-        base |= {"GATEWAY_SERVER_MAX_BODY_BYTES": "1MiB"} if setting.key == "server.max_body_bytes_total" else {}
+        base |= needed.get(setting.key, {})
         table, _, name = setting.key.partition(".")
         file.write_text(f"[{table}]\n{name} = '{value}'\n")
         from_file = load(base, file)
@@ -112,8 +119,18 @@ BAD_FILES = [
         "[storage]\ndatabase_url = 'mysql://u:s3cret@h/d'\n", 2, "sqlite:///, postgresql://", "sqlite:///", id="database"
     ),
     pytest.param("[storage]\ndatabase_url = 'sqlite://'\n", 2, "names no file", "sqlite:///", id="in-memory"),
-    pytest.param("[storage]\nredis_url = 'redis://h'\n", 2, "Redis", "Unset GATEWAY_REDIS_URL", id="redis"),
+    pytest.param("[storage]\nredis_url = 'http://:s3cret@h'\n", 2, "redis+cluster://", "redis+sentinel://", id="redis"),
     pytest.param("[server]\nworkers = 4\n", 2, "need Redis", "GATEWAY_WORKERS (server.workers) to 1", id="workers"),
+    pytest.param(
+        "[server]\nworkers = 4\n[storage]\nredis_url = 'redis://h'\n", 2, "need PostgreSQL", "storage.database_url", id="sqlite"
+    ),
+    pytest.param(
+        "[server]\nworkers = 4\n[storage]\ndatabase_url='postgres://h/d'\n",
+        2,
+        "need Redis",
+        "storage.redis_url",
+        id="no-redis",
+    ),
     pytest.param("[server]\nmax_body_bytes_total = '1MiB'\n", 2, "below server.max_body_bytes", "Raise", id="sizes-conflict"),
     pytest.param("[upstream]\nbase_url = 'models.example'\n", 2, "http:// or https://", "https://models.example/v1", id="no-url"),
     pytest.param("[upstream]\nbase_url = 'http://u:s3cret@h/v1'\n", 2, "user name or password", "/v1", id="url-credential"),
@@ -176,7 +193,26 @@ def test_bad_file(file: Path, content: str, line: int, problem: str, remedy: str
 BAD_VARIABLES = [
     ({"GATEWAY_PORT": "http"}, "GATEWAY_PORT", "'http'"),
     ({"GATEWAY_WORKERS": "4"}, "GATEWAY_WORKERS", "need Redis"),
-    ({"GATEWAY_REDIS_URL": "redis://:s3cret@h"}, "GATEWAY_REDIS_URL", "Redis"),
+    *(
+        ({"GATEWAY_REDIS_URL": url}, "GATEWAY_REDIS_URL", problem)
+        for url, problem in (
+            ("s3cret", "redis://, rediss://, unix://"),
+            ("redis://:s3cret@h:port", "a port from 1 to 65535"),
+            ("redis://:s3cret@h:0", "a port"),
+            ("redis://:s3cret@", "names a host"),
+            ("redis://:s3cret/and@h", "percent-encoded"),
+            ("redis://:9/s3cret@h", "percent-encoded"),
+            ("redis://:9?s3cret=@h", "percent-encoded"),
+            ("redis://h?s3cret=1", "not known"),
+            ("redis://:s3#cret@h", "%23"),
+            ("redis://:s3cret @h", "blanks"),
+            ("redis://:s3cret@h,i", "one host"),
+            ("redis://:s3cret@h/x", "number from 0"),
+            ("redis+cluster://:s3cret@h,i/1", "only database 0"),
+            ("redis+sentinel://:s3cret@h,i", "names the master"),
+            ("unix://:s3cret@socket", "absolute path"),
+        )
+    ),
     ({"GATEWAY_DATABASE_URL": "s3cret"}, "GATEWAY_DATABASE_URL", "cannot be used"),
     ({"GATEWAY_DEFAULT_RPM": "0"}, "GATEWAY_DEFAULT_RPM", "'0'"),
     ({"GATEWAY_ADMIN_TOKEN": "a s3cret"}, "GATEWAY_ADMIN_TOKEN", "blanks"),
@@ -305,6 +341,38 @@ def test_settings_are_immutable() -> None:
     settings = load({}, None)
     with pytest.raises(ValueError, match="frozen"):
         settings.server.port = 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h",
+        "redis://:word@h:6379/1",
+        "rediss://eve:wor%2Fd@[::1]:6379?ssl_cert_reqs=none",
+        "unix:///run/redis.sock?db=1",
+        "redis+sentinel://h:26379,i:26379/mymaster/0",
+        "rediss+sentinel://:word@h/mymaster?sentinel_password=other",
+        "redis+cluster://h:7000,i:7000",
+        "rediss+cluster://eve:word@h",
+    ],
+)
+def test_redis_urls(url: str) -> None:
+    """Each form of a Redis URL is taken, also beside the embedded database, and shows in no dump."""
+    settings = load({"GATEWAY_REDIS_URL": f" {url} "}, None)
+    assert settings.storage.redis_url is not None
+    assert settings.storage.redis_url.get_secret_value() == url
+    assert settings.embedded
+    assert url not in f"{settings!r} {settings.model_dump_json()}"
+
+
+def test_workers_need_redis_and_a_database_server() -> None:
+    """Several workers are taken with both, and what is missing is told as one problem."""
+    both = {"GATEWAY_REDIS_URL": "redis://h", "GATEWAY_DATABASE_URL": "postgresql://h/d"}
+    assert load({"GATEWAY_WORKERS": "4", **both}, None).server.workers == 4
+    ((_, problem, remedy),) = problems({"GATEWAY_WORKERS": "4"})
+    assert "Redis" in problem
+    assert "PostgreSQL" in problem
+    assert all(name in remedy for name in both)
 
 
 @pytest.mark.parametrize(

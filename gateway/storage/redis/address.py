@@ -40,6 +40,7 @@ _SCHEMES: dict[str, tuple[Kind, bool]] = {
 _DEFAULT_PORTS: dict[Kind, int] = {"single": 6379, "sentinel": 26379, "cluster": 6379}
 _TLS_OPTIONS = {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname"}
 _SENTINEL_OPTIONS = {"sentinel_username", "sentinel_password"}
+_ENCODED = "; in a password, each of / ? # @ : % is percent-encoded (%2F for /)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,9 @@ class Address:
 
     @classmethod
     def of(cls, url: str) -> Self:
-        """The address that `url` means. Raises ValueError, which says what is wrong and repeats nothing secret."""
+        """The address that `url` means. Raises ValueError, which says what is wrong and quotes nothing of `url`: what is read
+        as a host, a port or an option may be a piece of a password in which a character was not percent-encoded.
+        """
         scheme, found, rest = url.partition("://")
         if not found or scheme not in _SCHEMES:
             raise ValueError(f"a Redis URL starts with one of {', '.join(f'{known}://' for known in _SCHEMES)}")
@@ -200,13 +203,13 @@ def _options(query: str, *, tls: bool, kind: Kind) -> dict[str, str]:
     try:
         options = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
     except ValueError:
-        raise ValueError("the options after '?' in a Redis URL are name=value, joined by '&'") from None
+        raise ValueError(f"the options after '?' in a Redis URL are name=value, joined by '&'{_ENCODED}") from None
     known = (_TLS_OPTIONS if tls else set()) | (_SENTINEL_OPTIONS if kind == "sentinel" else set())
     known |= {"db"} if kind == "single" else set()
     unknown = sorted(options.keys() - known)
     if unknown:
         can = f"it takes {', '.join(sorted(known))}" if known else "it takes none"
-        raise ValueError(f"unknown option {unknown[0]!r} in a Redis URL of this kind; {can}")
+        raise ValueError(f"an option after '?' is not known in a Redis URL of this kind: {can}{_ENCODED}")
     return options
 
 
@@ -231,11 +234,11 @@ def _place(text: str, default_port: int) -> tuple[str, int]:
         parts = urlsplit(f"//{text}")
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise ValueError(f"a host in a Redis URL is host or host:port, which {text!r} is not") from None
+        raise ValueError(f"a host in a Redis URL is host or host:port, with a port from 1 to 65535{_ENCODED}") from None
     if not host:
-        raise ValueError("a Redis URL names a host; hosts are joined by a comma, without blanks")
+        raise ValueError(f"a Redis URL names a host; hosts are joined by a comma, without blanks{_ENCODED}")
     if text.endswith(":") or port == 0:
-        raise ValueError(f"the port of {host!r} in a Redis URL is a number from 1 to 65535")
+        raise ValueError(f"a port in a Redis URL is a number from 1 to 65535{_ENCODED}")
     return unquote(host), default_port if port is None else port
 
 
@@ -253,5 +256,5 @@ def _single_database(segments: list[str], options: dict[str, str]) -> int:
 
 def _database(text: str) -> int:
     if not (text.isascii() and text.isdigit()):
-        raise ValueError(f"the database of a Redis URL is a number from 0, not {text!r}")
+        raise ValueError(f"the database of a Redis URL is a number from 0{_ENCODED}")
     return int(text)
