@@ -53,7 +53,7 @@ def test_a_second_gateway_on_the_folder_is_refused(cli: Cli) -> None:
         assert gateway.is_ready()
 
 
-@pytest.mark.parametrize("env", [{"GATEWAY_WORKERS": "2"}, {"GATEWAY_REDIS_URL": "redis://127.0.0.1"}, {"GATEWAY_PORT": "x"}])
+@pytest.mark.parametrize("env", [{"GATEWAY_WORKERS": "2"}, {"GATEWAY_REDIS_URL": "http://127.0.0.1"}, {"GATEWAY_PORT": "x"}])
 def test_a_wrong_configuration_is_refused(cli: Cli, env: dict[str, str]) -> None:
     """A configuration that cannot work stops the start with exit code 1, the variable's name and the remedy."""
     ran = cli.process("serve", **env)
