@@ -6,9 +6,7 @@ one task, `_keep`, connects, and connects again.
 
 import asyncio
 import logging
-import math
 import random
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
@@ -24,6 +22,7 @@ _log = logging.getLogger(__name__)
 
 _GRACE_SECONDS = 0.001
 _AGAIN_SECONDS = 0.01
+_AWAY = "it is away"
 
 
 class Owner(Protocol):
@@ -68,20 +67,15 @@ class Node:
         self._connect = connect
         self._owner = owner
         self._limits = limits
+        self._too_slow = f"no answer within {limits.deadline * 1000:.0f} ms"
         self._keyed = keyed
         self._stands_in = stands_in
         self._loop = asyncio.get_running_loop()
-        self._queue = Queue()
-        self._detours: deque[list[Entry]] = deque()
+        self._queue = Queue(limits, self._pump, self._check)
         self._in_flight: list[Batch] = []
         self._link: Link | None = None
         self._gone = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
-        self._turn_pending = False
-        self._overdue = False
-        self._ride_timer: asyncio.TimerHandle | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._due = math.inf
         self._grace = False
         self._leaving = False
         self._error: str | None = None
@@ -92,103 +86,59 @@ class Node:
 
     def ask(self, account_id: str, item: object) -> asyncio.Future[Any]:
         """An admission: sent at the end of this turn of the event loop. Fails at once while the breaker is open."""
-        loop = self._loop
-        future: asyncio.Future[Any] = loop.create_future()
+        future: asyncio.Future[Any] = self._loop.create_future()
         if self.breaker.open:
-            self._fail(future, self._error or "it is away")
-            return future
-        deadline = loop.time() + self._limits.deadline
-        self._queue.asks.append(Entry(future, item, deadline, account_id, ride=False))
-        if not self._turn_pending:
-            self._turn_pending = True
-            loop.call_soon(self._end_of_turn)
-        if deadline < self._due:
-            self._arm(deadline)
+            self._fail(future, self._error or _AWAY)
+        else:
+            self._queue.ask(future, account_id, item)
         return future
 
     def ride(self, account_id: str, item: object) -> asyncio.Future[Any]:
         """Anything else: sent behind the next admissions, or by itself soon. Waits, within bounds, for a node that is away."""
-        loop = self._loop
-        future: asyncio.Future[Any] = loop.create_future()
-        rides = self._queue.rides
-        if len(rides) >= self._limits.queued_rides:
+        future: asyncio.Future[Any] = self._loop.create_future()
+        if self._leaving or self._queue.rides >= self._limits.queued_rides:
             self._turned_away += 1
-            self._fail(future, f"{len(rides)} settlements wait already")
-            return future
-        deadline = loop.time() + self._limits.patience
-        rides.append(Entry(future, item, deadline, account_id, ride=True))
-        if self._ride_timer is None:
-            self._ride_timer = loop.call_later(self._limits.ride, self._rides_are_due)
-        if deadline < self._due:
-            self._arm(deadline)
+            self._fail(future, (self._leaving and self._error) or f"{self._queue.rides} settlements wait already")
+        else:
+            self._queue.ride(future, account_id, item)
         return future
 
     def again(self, entry: Entry) -> None:
         """Take what was sent once already, here or elsewhere, unless it is too late."""
         if entry.future.done():
             return
-        if entry.deadline <= self._loop.time() or (self.breaker.open and not entry.ride):
-            self._fail(entry.future, self._error or "it did not answer in time")
-            return
-        self._queue.again(entry)
-        self._overdue |= entry.ride
-        self._soon(entry.deadline)
+        if entry.deadline <= self._loop.time() or self._leaving or (self.breaker.open and not entry.ride):
+            self._fail(entry.future, self._error or self._too_slow)
+        else:
+            self._queue.again(entry)
 
     def detour(self, entries: list[Entry]) -> None:
         """Ask for these though the node does not hold their account yet (`ASKING`)."""
         if self.breaker.open:
-            self._fail_all(entries, self._error or "it is away")
-            return
-        self._detours.append(entries)
-        self._soon(min(entry.deadline for entry in entries))
-
-    def _soon(self, deadline: float) -> None:
-        if not self._turn_pending:
-            self._turn_pending = True
-            self._loop.call_soon(self._end_of_turn)
-        if deadline < self._due:
-            self._arm(deadline)
-
-    def _end_of_turn(self) -> None:
-        self._turn_pending = False
-        self._pump()
-
-    def _rides_are_due(self) -> None:
-        self._ride_timer = None
-        self._overdue = True
-        self._pump()
-
-    # Sending
+            self._fail_all(entries, self._error or _AWAY)
+        else:
+            self._queue.detour(entries)
 
     def _pump(self) -> None:
         """Send what may be sent now."""
-        queue, limits = self._queue, self._limits
-        while self._link is not None and len(self._in_flight) < limits.in_flight:
-            if self._detours:
-                entries = [entry for entry in self._detours.popleft() if not entry.future.done()]
-                self._send(self._link, entries, asking=True)
-            elif queue.asks or (self._overdue and queue.rides):
-                self._send(self._link, queue.take(limits.batch_items, overdue=self._overdue))
-            else:
+        while self._link is not None and len(self._in_flight) < self._limits.in_flight:
+            entries, asking = self._queue.take()
+            if not entries:
                 break
-        if not queue.rides:
-            self._overdue = False
+            self._send(self._link, entries, asking=asking)
 
-    def _send(self, link: Link, entries: list[Entry], *, asking: bool = False) -> None:
-        if not entries:
-            return
+    def _send(self, link: Link, entries: list[Entry], *, asking: bool) -> None:
         now = self._loop.time()
-        batch = Batch(0, now, now + self._limits.deadline)
+        # An admission's time began when it was handed in, a ride's begins now.
+        batch = Batch(0, now, min(now + self._limits.deadline, entries[0].deadline))
         calls = calls_of(entries, batch, keyed=self._keyed, asking=asking)
-        if not calls:
-            return
-        batch.left = len(calls)
-        batch.deadline = min(batch.deadline, entries[0].deadline)
-        self._in_flight.append(batch)
-        self._items += len(entries)
-        link.send(calls)
-        if batch.deadline < self._due:
-            self._arm(batch.deadline)
+        if calls:
+            batch.left = len(calls)
+            self._in_flight.append(batch)
+            self._items += len(entries)
+            link.send(calls)
+            if batch.deadline < self._queue.watched:
+                self._queue.watch(batch.deadline)
 
     # Answers
 
@@ -254,12 +204,6 @@ class Node:
         if self.breaker.failed():
             self.trip(why)
 
-    def _arm(self, when: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._due = when
-        self._timer = self._loop.call_at(when, self._check) if when < math.inf else None
-
     def _check(self) -> None:
         """Give up on what waits too long, on the wire or before it."""
         now = self._loop.time()
@@ -267,21 +211,18 @@ class Node:
         if (hung or self._queue.next_deadline() <= now) and not self._grace:
             # If this process was slow itself, the answer may be there, unread: one more turn of the event loop reads it first.
             self._grace = True
-            self._arm(now + _GRACE_SECONDS)
+            self._queue.watch(now + _GRACE_SECONDS)
             return
         self._grace = False
-        why = f"no answer within {self._limits.deadline * 1000:.0f} ms"
+        why = self._too_slow
         late = self._queue.expired(now)
-        while self._detours and self._detours[0][0].deadline <= now:
-            late += self._detours.popleft()
         failed = hung or any(not entry.ride for entry in late)
         self._fail_all(late, why if self._link is not None else self._error or why)
         if hung:
             self._drop(why)
         if failed:
             self._failed(why)
-        deadlines = [entries[0].deadline for entries in self._detours] + [batch.deadline for batch in self._in_flight]
-        self._arm(min([self._queue.next_deadline(), *deadlines]))
+        self._queue.watch(min([self._queue.next_deadline(), *(batch.deadline for batch in self._in_flight)]))
 
     def _drop(self, why: str, *, trip: bool = False) -> None:
         """Give up the link: its calls fail, and it is never read again."""
@@ -314,11 +255,8 @@ class Node:
 
     def _shut(self) -> None:
         """The breaker is open: what waits to be admitted waits no longer."""
-        why = self._error or "it is away"
+        why = self._error or _AWAY
         self._fail_all(self._queue.drain(rides=False), why)
-        detours, self._detours = self._detours, deque()
-        for entries in detours:
-            self._fail_all(entries, why)
 
     # The connection
 
@@ -354,23 +292,19 @@ class Node:
         link.listen(self._answered, self._lost)
         if before != greeting.run_id and (before is not None or self._stands_in):
             self._owner.met(self, greeting.run_id)
-        self._overdue = True
-        self._pump()
+        self._queue.rides_are_due()
 
     # The end
 
     @property
     def idle(self) -> bool:
         """Whether nothing waits and nothing is under way."""
-        return not (self._in_flight or self._detours or len(self._queue))
+        return not (self._in_flight or len(self._queue))
 
     def leave(self) -> list[Entry]:
         """The node holds no account any more: it ends once what is under way was answered. Returns what was not sent."""
         self._leaving = True
         entries = self._queue.drain()
-        for detour in self._detours:
-            entries += detour
-        self._detours.clear()
         if not self._in_flight:
             self.close("it left")
         return entries
@@ -389,9 +323,7 @@ class Node:
         self._error = why
         self._shut()
         self._fail_all(self._queue.drain(), why)
-        for timer in (self._timer, self._ride_timer):
-            if timer is not None:
-                timer.cancel()
+        self._queue.close()
 
     async def closed(self) -> None:
         """Wait until the task has ended."""
