@@ -38,6 +38,7 @@ _SCHEMES: dict[str, tuple[Kind, bool]] = {
     "rediss+cluster": ("cluster", True),
 }
 _DEFAULT_PORTS: dict[Kind, int] = {"single": 6379, "sentinel": 26379, "cluster": 6379}
+_UNENCODED = "a Redis URL cannot be read: in a password, write # / ? [ ] @ % as %23 %2F %3F %5B %5D %40 %25"
 _TLS_OPTIONS = {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname"}
 _SENTINEL_OPTIONS = {"sentinel_username", "sentinel_password"}
 _ENCODED = "; in a password, each of / ? # @ : % is percent-encoded (%2F for /)"
@@ -69,9 +70,12 @@ class Address:
             raise ValueError(f"a Redis URL starts with one of {', '.join(f'{known}://' for known in _SCHEMES)}")
         kind, tls = _SCHEMES[scheme]
         # Parsed under a scheme that urlsplit treats like http, whatever Python's version knows of Redis.
-        parts = urlsplit(f"http://{rest}")
-        if parts.fragment or "#" in rest:
-            raise ValueError("a Redis URL has no '#' part; in a password, write it as %23")
+        try:
+            parts = urlsplit(f"http://{rest}")
+        except ValueError:
+            raise ValueError(_UNENCODED) from None
+        if "#" in rest or "@" in parts.path + parts.query:
+            raise ValueError(_UNENCODED)
         credentials, _, hosts = parts.netloc.rpartition("@")
         username, _, password = credentials.partition(":")
         options = _options(parts.query, tls=tls, kind=kind)

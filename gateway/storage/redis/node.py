@@ -148,6 +148,7 @@ class Node:
                 return
         elif isinstance(reply, bytes) and deliver(call.entries, reply):
             self.breaker.answered()
+            self._error = None
         else:
             self._count_failure("the script did not answer each item")
             self._fail_all(call.entries, "the script did not answer each item")
@@ -170,7 +171,8 @@ class Node:
             return True
         if code in WAIT:
             self._error = str(refusal)
-            self._loop.call_later(_AGAIN_SECONDS * (0.5 + random.random()), self._owner.again, entries)  # noqa: S311 — jitter
+            pause = _AGAIN_SECONDS * (0.5 + random.random())  # noqa: S311 — jitter
+            self._loop.call_at(min(self._loop.time() + pause, entries[0].deadline), self._owner.again, entries)
             return False
         if code in {"MOVED", "ASK"} and self._owner.redirected(self, entries, refusal):
             return False
@@ -251,6 +253,9 @@ class Node:
         if not self.breaker.open:
             _log.warning("Redis %s: %s; calls do without it", self.name, why)
         self.breaker.trip()
+        if self._link is not None:
+            # The probe is a new connection; with this one kept, there would never be one.
+            self._drop(why)
         self._shut()
 
     def _shut(self) -> None:

@@ -1,0 +1,56 @@
+"""The master behind Sentinel, and the next one."""
+
+import asyncio
+
+from gateway.domain.faults import LimitsUnavailable
+from gateway.storage.redis.address import Address
+from gateway.storage.redis.store import Store
+from tests.storage.redis.redis_scripts import eventually, opened
+from tests.support.redis_sentinel import NAME, RedisSentinel
+
+
+async def test_a_failover_is_followed() -> None:
+    """When the master dies, calls go to the one that the sentinels name next, with its run ID, and listeners hear of it."""
+    with RedisSentinel() as redis:
+        lost = redis.master()
+        async with opened(redis.url) as store:
+            assert store.replicated
+            met: list[tuple[str, str]] = []
+            store.on_new_server(lambda name, run_id: met.append((name, run_id)))
+            assert (await store.ask("a", 1))[1] == lost.ask("INFO", "server")["run_id"]
+            lost.kill()
+            await eventually(lambda: not store.available("a"), "the breaker to open")
+            master = await asyncio.to_thread(redis.wait_failover, lost)
+            run_id = master.ask("INFO", "server")["run_id"]
+            await eventually(lambda: store.available("a"), "the new master to be found")
+            assert met == [(NAME, run_id)]
+            await asyncio.to_thread(redis.restart, lost)
+            await asyncio.to_thread(redis.wait_healthy)
+            assert (await store.ask("a", 2))[:2] == [2, run_id]
+            await _a_hung_sentinel_and_a_demotion(redis, store)
+        await _the_client_follows_too(redis)
+
+
+async def _a_hung_sentinel_and_a_demotion(redis: RedisSentinel, store: Store) -> None:
+    """A master that is made a replica while it lives is left at its first refusal."""
+    before = redis.master()
+    (other,) = redis.replicas()
+    await asyncio.to_thread(other.ask, "REPLICAOF", "NO", "ONE")
+    before.ask("REPLICAOF", "127.0.0.1", other.port)
+    try:
+        await store.ask("a", 3)
+    except LimitsUnavailable as refused:
+        assert "READONLY" in str(refused) or "NOREPLICAS" in str(refused)  # noqa: PT017 — either may come first
+    else:
+        raise AssertionError("a replica admitted a call")
+    assert not store.available("a")
+    assert store.ask("a", 4).done()
+
+
+async def _the_client_follows_too(redis: RedisSentinel) -> None:
+    """The general-purpose client asks the sentinels as well."""
+    client = Address.of(redis.url).client()
+    try:
+        assert await client.ping()
+    finally:
+        await client.aclose()
