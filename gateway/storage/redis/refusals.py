@@ -31,5 +31,6 @@ class Refusal(Exception):  # noqa: N818 — names what the server did
 
     def target(self, asked: str) -> tuple[str, int]:
         """Where MOVED or ASK points: host and port. An empty host is the one that was `asked`. Raises ValueError if nowhere."""
-        host, _, port = str(self).rsplit(" ", 1)[-1].rpartition(":")
+        _, _, place = str(self).split(" ")
+        host, _, port = place.rpartition(":")
         return host.strip("[]") or asked, int(port)

@@ -12,6 +12,8 @@ from gateway.storage.redis.cluster import slot_of
 from tests.storage.redis.redis_scripts import eventually, opened
 from tests.support.redis_cluster import RedisCluster
 
+pytestmark = pytest.mark.xdist_group("redis-cluster")  # one cluster for all of them
+
 ACCOUNTS = [f"account-{number}" for number in range(60)]
 
 
@@ -40,18 +42,17 @@ def test_an_account_lies_in_the_slot_of_its_keys(account_id: str) -> None:
 async def test_each_account_is_asked_at_its_node(cluster: RedisCluster) -> None:
     """One turn becomes one call an account; each reaches the master that holds the account, with that master's run ID."""
     async with opened(cluster.url) as store:
-        items = [(account, i) for i in range(3) for account in ACCOUNTS]
+        items = [(account, i) for i in range(2) for account in ACCOUNTS]
         answers = await asyncio.gather(*(store.ask(account, [account, i]) for account, i in items))
         assert [tuple(answer[0]) for answer in answers] == items
-        assert {answer[2] for answer in answers} == {3}
+        assert {answer[2] for answer in answers} == {2}
         run_ids = {node.port: node.ask("INFO", "server")["run_id"] for node in cluster.masters()}
         assert [answer[1] for answer in answers] == [run_ids[cluster.master_of(account).port] for account, _ in items]
         states = store.nodes()
         assert {(state.name, state.run_id) for state in states} == {(f"127.0.0.1:{port}", it) for port, it in run_ids.items()}
         assert store.replicated
-        # Three of each account; a batch holds 64 items of its node's accounts.
-        assert sum(state.items for state in states) == 180
-        assert [state.batches for state in states] == [-(-state.items // 64) for state in states]
+        assert [(state.batches, state.items <= 64) for state in states] == [(1, True)] * 3
+        assert sum(state.items for state in states) == len(items)
 
 
 async def test_forgotten_scripts_are_loaded_again(cluster: RedisCluster) -> None:
@@ -108,7 +109,7 @@ async def test_a_sick_node_touches_only_its_accounts(cluster: RedisCluster) -> N
 
 
 async def test_a_failover_is_followed(cluster: RedisCluster) -> None:
-    """When a master dies, its accounts are asked at the replica that took over; listeners hear of a new server, the rest goes on."""
+    """When a master dies, its accounts are asked at the replica that took over; listeners hear of it, and the rest goes on."""
     lost = cluster.master_of(ACCOUNTS[0])
     heir = cluster.replica_of(lost)
     run_id = heir.ask("INFO", "server")["run_id"]
@@ -116,7 +117,6 @@ async def test_a_failover_is_followed(cluster: RedisCluster) -> None:
     async with opened(cluster.url) as store:
         met: list[tuple[str, str]] = []
         store.on_new_server(lambda name, run_id: met.append((name, run_id)))
-        assert met == []
         await asyncio.to_thread(cluster.kill, lost)
         await eventually(lambda: not store.available(ACCOUNTS[0]), "the breaker to open")
         waiting = store.ride(ACCOUNTS[0], "kept")

@@ -202,10 +202,14 @@ async def test_a_listener_that_fails_stops_nothing(redis_server: RedisServer, ca
     """The connection is used, and other listeners hear of a new server, whatever one of them does."""
     async with opened(redis_server.url) as store:
         met: list[str] = []
-        store.on_new_server(lambda name, run_id: met[1])
+        store.on_new_server(_failing)
         store.on_new_server(lambda name, run_id: met.append(run_id))
         redis_server.kill()
         redis_server.start()
         await eventually(lambda: bool(met), "the listener to be called")
         await eventually(lambda: store.nodes()[0].up, "the node to be up again")
         assert "a listener to new Redis servers failed" in caplog.text
+
+
+def _failing(name: str, run_id: str) -> None:
+    raise RuntimeError(name)

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from gateway.domain.faults import LimitsUnavailable
 from gateway.storage.redis.address import Address
 from gateway.storage.redis.store import Store
@@ -27,22 +29,33 @@ async def test_a_failover_is_followed() -> None:
             await asyncio.to_thread(redis.restart, lost)
             await asyncio.to_thread(redis.wait_healthy)
             assert (await store.ask("a", 2))[:2] == [2, run_id]
-            await _a_hung_sentinel_and_a_demotion(redis, store)
+            await _lacking_replicas(store)
+            await _demoted(redis, store)
         await _the_client_follows_too(redis)
 
 
-async def _a_hung_sentinel_and_a_demotion(redis: RedisSentinel, store: Store) -> None:
+async def _lacking_replicas(store: Store) -> None:
+    """A master that lacks replicas may have been replaced unawares: the sentinels are asked again before it is used.
+
+    A script of the test says so, since Redis 6.2 does not look at `min-replicas-to-write` for what scripts write.
+    """
+    connections = store.nodes()[0].connections
+    with pytest.raises(LimitsUnavailable, match="NOREPLICAS"):
+        await store.ask("a", {"error": "NOREPLICAS too few"})
+    assert not store.available("a")
+    await eventually(lambda: store.available("a"), "the master to be found again")
+    assert store.nodes()[0].connections == connections + 1
+    assert (await store.ask("a", 4))[0] == 4
+
+
+async def _demoted(redis: RedisSentinel, store: Store) -> None:
     """A master that is made a replica while it lives is left at its first refusal."""
     before = redis.master()
     (other,) = redis.replicas()
     await asyncio.to_thread(other.ask, "REPLICAOF", "NO", "ONE")
     before.ask("REPLICAOF", "127.0.0.1", other.port)
-    try:
-        await store.ask("a", 3)
-    except LimitsUnavailable as refused:
-        assert "READONLY" in str(refused) or "NOREPLICAS" in str(refused)  # noqa: PT017 — either may come first
-    else:
-        raise AssertionError("a replica admitted a call")
+    with pytest.raises(LimitsUnavailable, match=r"READONLY|connection"):
+        await store.ask("a", 5)
     assert not store.available("a")
     assert store.ask("a", 4).done()
 
