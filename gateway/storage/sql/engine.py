@@ -6,12 +6,16 @@ Writers of one process queue up in the order that they came; only other processe
 
 `synchronous=FULL` has each commit on the disk before it is acknowledged, so that not even a loss of power brings a deleted key
 back. The ledger commits in batches, so that this costs about ten writes a second however many calls there are.
+
+On PostgreSQL a connection is not asked whether it still works before each use, which would cost round trips: one whose server has
+closed it is noticed by its closed socket and replaced, with all that are as old; and a read that breaks all the same is
+repeated once (`read`).
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -19,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from gateway.domain.faults import KeyStoreUnavailable, StorageUnavailable
+from gateway.storage.sql import postgres
 
 __all__ = [
     "AsyncConnection",
@@ -26,6 +31,7 @@ __all__ = [
     "StorageUnavailable",
     "create_engine",
     "is_bad_value",
+    "read",
     "reading",
     "transaction",
     "writing",
@@ -33,36 +39,62 @@ __all__ = [
 
 _WRITE = "gateway_write"
 _WRITE_LOCK = "gateway_write_lock"
+_LONE_STATEMENTS = "gateway_lone_statements"
+_FRESH = "gateway_fresh"
 _LOCK_SECONDS = 5.0
-_STATEMENT_SECONDS = 10.0
+_RECYCLE_SECONDS = 1800
+_Answer = TypeVar("_Answer")
 
 # PostgreSQL's classes of errors that say something of the server and nothing of the statement: connection (08), authorization
 # (28), rolled back to resolve a conflict (40), no such database (3D), out of resources (53), lock not to be had (55), operator
 # (57), system (58), internal (XX); and 25006, a server that became read-only. (PostgreSQL documentation, appendix A.)
 _AWAY = ("08", "28", "40", "3D", "53", "55", "57", "58", "XX", "25006")
+# Those after which the connection is of no use: connection, and a server that stops, stopped or starts.
+_BROKEN = ("08", "57P01", "57P02", "57P03")
 
 
-def create_engine(url: str, *, statement_seconds: float | None = _STATEMENT_SECONDS) -> AsyncEngine:
+def create_engine(
+    url: str,
+    *,
+    pool_size: int = 10,
+    connect_seconds: float = 5.0,
+    statement_seconds: float | None = 10.0,
+    pgbouncer: bool = False,
+) -> AsyncEngine:
     """The pool of connections to `sqlite+aiosqlite:///PATH` or `postgresql+asyncpg://…`. Opens none yet.
 
-    `statement_seconds` bounds each statement on PostgreSQL; None sets no bound, for migrations.
+    The rest is for PostgreSQL: `pool_size` connections at most; `connect_seconds` bounds opening one, and waiting for one of the
+    pool; `statement_seconds` bounds each statement, None sets no bound, for migrations; `pgbouncer` says that the address is that
+    of a PgBouncer in transaction mode.
     """
     if sa.make_url(url).get_backend_name() == "sqlite":
         return _sqlite_engine(url)
-    arguments: dict[str, Any] = {"timeout": _LOCK_SECONDS, "server_settings": {"application_name": "gateway"}}
-    if statement_seconds is not None:
-        arguments["server_settings"]["statement_timeout"] = str(int(statement_seconds * 1000))
-        # The server's bound answers first; this one is for a server that does not answer at all.
-        arguments["command_timeout"] = statement_seconds + 2
-    return create_async_engine(
+    engine = create_async_engine(
         url,
-        pool_size=5,
-        max_overflow=10,
-        pool_timeout=_LOCK_SECONDS,
-        pool_pre_ping=True,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=connect_seconds,
+        pool_recycle=_RECYCLE_SECONDS,
         hide_parameters=True,  # an error that is logged must not show an upstream's credential
-        connect_args=arguments,
+        connect_args=postgres.arguments(
+            connect_seconds=connect_seconds, statement_seconds=statement_seconds, pgbouncer=pgbouncer
+        ),
+        execution_options={_LONE_STATEMENTS: not pgbouncer},
     )
+    event.listen(engine.sync_engine, "connect", _opened)
+    event.listen(engine.sync_engine, "checkout", _look)
+    return engine
+
+
+def _opened(_connection: Any, entry: ConnectionPoolEntry) -> None:
+    entry.info[_FRESH] = True
+
+
+def _look(connection: Any, entry: ConnectionPoolEntry, _user: Any) -> None:
+    """Have a connection that its server has closed replaced, and all that are as old. A new one is not: that would go on for ever."""
+    fresh = entry.info.pop(_FRESH, False)
+    if not fresh and connection.driver_connection.is_closed():
+        raise sa.exc.InvalidatePoolError
 
 
 def _sqlite_engine(url: str) -> AsyncEngine:
@@ -118,13 +150,25 @@ async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """A connection to read from. Raises KeyStoreUnavailable, which is a StorageUnavailable.
 
     Only what one statement reads is certain to be one snapshot: on PostgreSQL each is a transaction of its own, which saves two
-    round trips.
+    round trips (but not through PgBouncer, where a statement without a transaction may be parsed by one server and run by another).
     """
     with _faults(KeyStoreUnavailable):
         async with engine.connect() as connection:
-            if engine.dialect.name == "postgresql":
+            if engine.get_execution_options().get(_LONE_STATEMENTS):
                 await connection.execution_options(isolation_level="AUTOCOMMIT")
             yield connection
+
+
+async def read(engine: AsyncEngine, work: Callable[[AsyncConnection], Awaitable[_Answer]]) -> _Answer:
+    """What `work` reads; should its connection turn out to be broken, what it reads on another. Raises KeyStoreUnavailable."""
+    try:
+        async with reading(engine) as connection:
+            return await work(connection)
+    except KeyStoreUnavailable as error:
+        if not _is_broken(error.__cause__):
+            raise
+    async with reading(engine) as connection:
+        return await work(connection)
 
 
 @asynccontextmanager
@@ -174,6 +218,11 @@ def _is_away(error: Exception) -> bool:
     # SQLite says DatabaseError itself for a file that is damaged or is no database.
     named = isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError) or type(error) is sa.exc.DatabaseError
     return named and not is_bad_value(error)
+
+
+def _is_broken(error: BaseException | None) -> bool:
+    """Whether it was the connection that failed in the middle, so that another may do."""
+    return isinstance(error, sa.exc.DBAPIError) and (error.connection_invalidated or _state(error).startswith(_BROKEN))
 
 
 def _state(error: sa.exc.DBAPIError) -> str:
