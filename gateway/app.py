@@ -25,6 +25,7 @@ from gateway.dataplane.open_calls import OpenCalls
 from gateway.dataplane.pipeline import DataPlane, serve
 from gateway.dataplane.waiting import WaitingRoom
 from gateway.domain.credentials import pepper_fingerprint
+from gateway.domain.faults import StorageUnavailable
 from gateway.domain.grants import Limits
 from gateway.domain.upstreams import Upstream
 from gateway.ops.lifespan import lifespan
@@ -166,6 +167,7 @@ class Gateway:
 
     async def _sweep_raises(self) -> None:
         """Finish what a crash, or a failed raise, left between a commit and its epoch coming into force."""
+        failing = False
         while True:
             await asyncio.sleep(_RAISE_SECONDS)
             await self._sweep_once()

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict
 
@@ -11,6 +11,7 @@ from gateway.config_values import (
     BaseUrl,
     Credential,
     DatabaseUrl,
+    Flag,
     Folder,
     Lower,
     Models,
@@ -21,6 +22,7 @@ from gateway.config_values import (
     about,
     address,
     choice,
+    flag,
     model_names,
     path,
     seconds,
@@ -193,6 +195,15 @@ class Log(_Table):
     )
 
 
+class DatabaseOptions(TypedDict):
+    """How PostgreSQL is spoken to; a file of SQLite has no use for any."""
+
+    pool_size: int
+    connect_seconds: float
+    statement_seconds: float
+    pgbouncer: bool
+
+
 class Settings(_Table):
     """All settings, in the tables of gateway.toml. Immutable; secrets show in no `repr` and no dump."""
 
@@ -211,6 +222,22 @@ class Settings(_Table):
         if self.storage.database_url is not None:
             return self.storage.database_url.get_secret_value()
         return f"sqlite+aiosqlite:///{self.storage.data_dir / DATABASE_FILE}"
+
+    @property
+    def migrate_database_url(self) -> str:
+        """The URL that migrations use. May hold a password."""
+        given = self.storage.migrate_database_url
+        return self.database_url if given is None else given.get_secret_value()
+
+    @property
+    def database_options(self) -> DatabaseOptions:
+        storage = self.storage
+        return DatabaseOptions(
+            pool_size=storage.pool_size,
+            connect_seconds=storage.connect_seconds,
+            statement_seconds=storage.statement_seconds,
+            pgbouncer=storage.pgbouncer,
+        )
 
     @property
     def database_file(self) -> Path | None:

@@ -78,6 +78,10 @@ def size(default: int, description: str, *, least: int, most: int) -> Any:
     return _setting(default, description, about, ge=least, le=most)
 
 
+def flag(default: bool, description: str) -> Any:
+    return _setting(default, description, About("true or false", shown_default=str(default).lower()))
+
+
 def choice(default: str, description: str, *choices: str) -> Any:
     return _setting(default, description, About("one of " + ", ".join(choices)))
 
@@ -143,6 +147,14 @@ def _folder(value: object) -> object:
 
 def _lower(value: object) -> object:
     return value.strip().lower() if isinstance(value, str) else value
+
+
+def _flag(value: object) -> bool:
+    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+        return value.strip().lower() == "true"
+    if isinstance(value, bool):
+        return value
+    raise ValueError
 
 
 def _sendable(value: object) -> object:
@@ -232,6 +244,7 @@ def named_models(value: object) -> ModelNames:
 
 
 Whole = Annotated[int, BeforeValidator(_whole)]
+Flag = Annotated[bool, BeforeValidator(_flag)]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 Size = Annotated[int, BeforeValidator(_size)]
 BaseUrl = Annotated[str, BeforeValidator(base_url)]

@@ -27,7 +27,7 @@ server_login_retry = 1
 
 
 class PgBouncer:
-    """PgBouncer as Debian ships it, but for the pool's mode: no start-up parameters are ignored, none are tracked besides its own.
+    """PgBouncer as Debian sets it up, but for the pool's mode: so it refuses start-up parameters that it does not track.
 
     `pool_size` is its connections to each database: fewer than the gateway's, so that clients really take turns on them.
     """

@@ -91,7 +91,7 @@ def _opened(_connection: Any, entry: ConnectionPoolEntry) -> None:
 
 
 def _look(connection: Any, entry: ConnectionPoolEntry, _user: Any) -> None:
-    """Have a connection that its server has closed replaced, and all that are as old. A new one is not: that would go on for ever."""
+    """Have a connection that its server has closed replaced, and all that are as old; not a new one: there has to be an end."""
     fresh = entry.info.pop(_FRESH, False)
     if not fresh and connection.driver_connection.is_closed():
         raise sa.exc.InvalidatePoolError
@@ -150,7 +150,7 @@ async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """A connection to read from. Raises KeyStoreUnavailable, which is a StorageUnavailable.
 
     Only what one statement reads is certain to be one snapshot: on PostgreSQL each is a transaction of its own, which saves two
-    round trips (but not through PgBouncer, where a statement without a transaction may be parsed by one server and run by another).
+    round trips. Not so through PgBouncer, where a statement without a transaction may be parsed by one server and run by another.
     """
     with _faults(KeyStoreUnavailable):
         async with engine.connect() as connection:

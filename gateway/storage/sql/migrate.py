@@ -19,28 +19,31 @@ from gateway.storage.sql.engine import create_engine, reading, writing
 _PACKAGE = Path(__file__).resolve().parents[2]
 # Any number will do, as long as nothing else that uses this database takes it: "gateway" in ASCII.
 _LOCK = int.from_bytes(b"gateway")
+_TABLE_LOCK_SECONDS = 5.0
 
 
 class SchemaOutdated(Exception):  # noqa: N818 — says what is wrong
     """The schema and the program are of different versions; the message says which is behind, and the remedy."""
 
 
-def upgrade(url: str, *, echo: Callable[[str], None] | None = None) -> None:
+def upgrade(url: str, *, echo: Callable[[str], None] | None = None, pgbouncer: bool = False) -> None:
     """Apply the migrations that the database lacks, all or none; `echo` is told of each.
 
     Runs an event loop of its own, so it is called outside of one. Several processes may call it at once: one does the work while
-    the others wait, and then find nothing to do. Raises SchemaOutdated for a database of a newer program, StorageUnavailable.
+    the others wait, and then find nothing to do. On PostgreSQL a table that others keep locked for five seconds has it give up,
+    since whoever comes after would wait behind it. Raises SchemaOutdated for a database of a newer program, StorageUnavailable.
     """
-    asyncio.run(_upgrade(url, echo))
+    asyncio.run(_upgrade(url, echo, pgbouncer=pgbouncer))
 
 
-async def _upgrade(url: str, echo: Callable[[str], None] | None) -> None:
-    engine = create_engine(url, statement_seconds=None)
+async def _upgrade(url: str, echo: Callable[[str], None] | None, *, pgbouncer: bool) -> None:
+    engine = create_engine(url, statement_seconds=None, pgbouncer=pgbouncer)
     try:
         async with writing(engine) as connection:
             if connection.dialect.name == "postgresql":
-                # SQLite has its write lock already.
+                # SQLite has its write lock already. Both end with the transaction, so that PgBouncer can stand in between.
                 await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+                await connection.execute(sa.text(f"SET LOCAL lock_timeout = {int(_TABLE_LOCK_SECONDS * 1000)}"))
             await connection.run_sync(_run, echo)
     finally:
         await engine.dispose()

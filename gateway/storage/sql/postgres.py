@@ -1,8 +1,8 @@
 """How PostgreSQL is connected to: by itself, or through PgBouncer in transaction mode; and when, while it is away.
 
 Through PgBouncer two transactions of one connection may run on two servers, so nothing may be left in a session: no prepared
-statement, no setting, no lock. Every statement is sent as an unnamed one within a transaction, and the bound on a statement's time
-rides with the transaction's BEGIN.
+statement, no setting, no lock. Every statement is sent as an unnamed one within a transaction, and the bound on a statement's
+time rides with the transaction's BEGIN.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ _LONGEST_PAUSE = 1.0
 _APPLICATION = "gateway"
 
 
-class NotTriedYet(ConnectionError):
+class NotTriedYet(ConnectionError):  # noqa: N818 — says what is the case
     """The last connection failed a moment ago, so that none is tried now; the text says why it failed."""
 
 
@@ -51,7 +51,7 @@ class Connector:
                 raise NotTriedYet(self._fault)
             try:
                 connection = await self._connect(*args, **kwargs)
-            except Exception as error:
+            except Exception as error:  # whatever it is, the next one is not tried at once
                 self._pause = min(max(2 * self._pause, _FIRST_PAUSE), _LONGEST_PAUSE)
                 self._not_before = self._clock() + self._pause * self._spread(0.5, 1.0)
                 self._fault = f"{type(error).__name__}: {error}"

@@ -1,26 +1,35 @@
 """What keys resolve to, read for the data plane.
 
 One statement reads everything that a principal holds, and so one snapshot on either database: the epoch belongs to the grants and
-limits that it came with (admission.md, Epochs, rule 2).
+limits that it came with (admission.md, Epochs, rule 2). All digests of a turn are asked for together, of whichever accounts: each
+is found by the unique index alone, so that naming its account as well would only make more statements of it.
+
+A process may hold a hundred thousand principals and more. Those of one workspace share what they hold in common, whenever they
+were read: the identifiers, the grants, the account's limits.
 """
 
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
+from weakref import WeakValueDictionary
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from gateway.domain.credentials import KeyKind
 from gateway.domain.grants import KeyStatus, Limits, Principal
-from gateway.storage.sql.engine import reading
+from gateway.storage.sql.engine import read
 from gateway.storage.sql.tables import account_limits, accounts, api_keys, catalogue, grants, workspaces
 
 _KEY, _GRANT, _LIMIT = 0, 1, 2
 _MOST_DIGESTS = 500
+_NOTHING: Mapping[str, Limits] = MappingProxyType({})
 
 
-def _query() -> sa.CompoundSelect[Any]:
-    """The keys of `digests`, then what their workspaces and their accounts hold, told apart by `part`.
+def _query(wanted: sa.ColumnElement[bool]) -> sa.CompoundSelect[Any]:
+    """The `wanted` keys, then what their workspaces and their accounts hold, told apart by `part`.
 
     `owner` is the workspace of a key or a grant, and the account of an account's limits.
     """
@@ -38,7 +47,7 @@ def _query() -> sa.CompoundSelect[Any]:
         )
         .join(workspaces, workspaces.c.id == api_keys.c.workspace_id)
         .join(accounts, accounts.c.id == api_keys.c.account_id)
-        .where(api_keys.c.digest.in_(sa.bindparam("digests", expanding=True)))
+        .where(wanted)
         .cte("found")
     )
     version = sa.select(catalogue.c.version).where(catalogue.c.id == 1).scalar_subquery()
@@ -73,7 +82,18 @@ def _owned(part: int, table: sa.Table, owner: sa.ColumnElement[Any], owners: sa.
     )
 
 
-_QUERY = _query()
+# PostgreSQL takes all digests as one array, so that there is one statement to prepare and to plan, however many there are.
+_BY_ARRAY = _query(api_keys.c.digest == sa.any_(sa.bindparam("digests", type_=ARRAY(sa.LargeBinary))))
+_BY_LIST = _query(api_keys.c.digest.in_(sa.bindparam("digests", expanding=True)))
+
+
+class _Held(dict[str, Limits]):
+    """The limits that a workspace's grants or an account hold, by model. Never changed once it is shared."""
+
+    __slots__ = ("__weakref__",)
+
+
+_Shared = WeakValueDictionary[tuple[int, str], _Held]
 
 
 class SqlKeyStore:
@@ -81,46 +101,63 @@ class SqlKeyStore:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
+        self._shared: _Shared = WeakValueDictionary()
 
     async def principals(self, digests: Sequence[bytes]) -> dict[bytes, Principal]:
         """The principals of those digests that exist, each read in one statement with its account's epoch.
 
         Raises KeyStoreUnavailable.
         """
-        found: dict[bytes, Principal] = {}
-        async with reading(self._engine) as connection:
+
+        async def work(connection: AsyncConnection) -> dict[bytes, Principal]:
+            found: dict[bytes, Principal] = {}
             for start in range(0, len(digests), _MOST_DIGESTS):
-                asked = {"digests": _padded(digests[start : start + _MOST_DIGESTS])}
-                found.update(_principals((await connection.execute(_QUERY, asked)).all()))
-        return found
+                rows = await read_rows(connection, digests[start : start + _MOST_DIGESTS])
+                found.update(_principals(rows, self._shared))
+            return found
+
+        return await read(self._engine, work)
+
+
+async def read_rows(connection: AsyncConnection, digests: Sequence[bytes]) -> list[sa.Row[Any]]:
+    """What the database holds of at least one digest, at most 500, as `_query` has it."""
+    if connection.dialect.name == "postgresql":
+        return list(await connection.execute(_BY_ARRAY, {"digests": list(digests)}))
+    return list(await connection.execute(_BY_LIST, {"digests": _padded(digests)}))
 
 
 def _padded(digests: Sequence[bytes]) -> list[bytes]:
-    """The digests, the first repeated up to a power of two: so there are ten statements for the database to prepare, not 500."""
+    """The digests, the first repeated up to a power of two: so there are ten statements to prepare, not 500."""
     size = 1 << (len(digests) - 1).bit_length()
     return [*digests, *[digests[0]] * (size - len(digests))]
 
 
-def _principals(rows: Iterable[sa.Row[Any]]) -> dict[bytes, Principal]:
+def _principals(rows: Iterable[sa.Row[Any]], shared: _Shared) -> dict[bytes, Principal]:
     keys: list[sa.Row[Any]] = []
-    held: dict[tuple[int, str], dict[str, Limits]] = {}
+    held: dict[tuple[int, str], _Held] = {}
     for row in rows:
         if row.part == _KEY:
             keys.append(row)
         else:
-            held.setdefault((row.part, row.owner), {})[row.model] = Limits(rpm=row.rpm, tpm=row.tpm)
+            held.setdefault((row.part, row.owner), _Held())[sys.intern(row.model)] = Limits(rpm=row.rpm, tpm=row.tpm)
+    for place, new in held.items():
+        known = shared.get(place)
+        if known == new:
+            held[place] = known
+        else:
+            shared[place] = new
     return {
         row.digest: Principal(
             key_id=row.key_id,
             kind=KeyKind(row.kind),
             status=KeyStatus(row.status),
-            workspace_id=row.owner,
-            account_id=row.account_id,
+            workspace_id=sys.intern(row.owner),
+            account_id=sys.intern(row.account_id),
             is_default=row.is_default,
             epoch=row.epoch,
             catalogue_version=row.version,
-            grants=held.get((_GRANT, row.owner), {}),
-            account_limits=held.get((_LIMIT, row.account_id), {}),
+            grants=held.get((_GRANT, row.owner), _NOTHING),
+            account_limits=held.get((_LIMIT, row.account_id), _NOTHING),
             key_models=None if row.key_models is None else frozenset(row.key_models),
         )
         for row in keys

@@ -10,7 +10,7 @@ from gateway.domain.faults import KeyStoreUnavailable
 from gateway.domain.grants import KeyStatus, Limits, Model, Principal
 from gateway.storage.sql.engine import AsyncEngine, create_engine, reading, writing
 from gateway.storage.sql.models import read_catalogue
-from gateway.storage.sql.principals import _QUERY, SqlKeyStore
+from gateway.storage.sql.principals import SqlKeyStore, read_rows
 from gateway.storage.sql.tables import accounts, api_keys, catalogue, grants, models
 from tests.storage.sql.rows import add_account, add_grant, add_key, add_limit, add_workspace
 
@@ -86,8 +86,7 @@ async def test_keys_of_several_accounts_do_not_mix(engine: AsyncEngine) -> None:
 async def test_only_what_the_keys_hold_is_read(engine: AsyncEngine) -> None:
     """A look-up reads no grants and limits of anybody else, so that it costs the same however many tenants there are."""
     async with reading(engine) as conn:
-        found = await conn.execute(_QUERY, {"digests": [SUB]})
-        assert {(row.owner, row.model) for row in found} == {
+        assert {(row.owner, row.model) for row in await read_rows(conn, [SUB])} == {
             ("llm-sub", None),
             ("llm-sub", "a"),
             ("llm-sub", "b"),
