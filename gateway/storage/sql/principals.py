@@ -50,7 +50,7 @@ def _query(wanted: sa.ColumnElement[bool]) -> sa.CompoundSelect[Any]:
         .where(wanted)
         .cte("found")
     )
-    version = sa.select(catalogue.c.version).where(catalogue.c.id == 1).scalar_subquery()
+    version = sa.select(catalogue.c.version).where(catalogue.c.id == sa.literal_column("1")).scalar_subquery()
     nothing = sa.null()
     keys = sa.select(
         sa.literal_column(str(_KEY), sa.Integer).label("part"),
@@ -83,7 +83,7 @@ def _owned(part: int, table: sa.Table, owner: sa.ColumnElement[Any], owners: sa.
 
 
 # PostgreSQL takes all digests as one array, so that there is one statement to prepare and to plan, however many there are.
-_BY_ARRAY = _query(api_keys.c.digest == sa.any_(sa.bindparam("digests", type_=ARRAY(sa.LargeBinary))))
+BY_ARRAY = _query(api_keys.c.digest == sa.any_(sa.bindparam("digests", type_=ARRAY(sa.LargeBinary))))
 _BY_LIST = _query(api_keys.c.digest.in_(sa.bindparam("digests", expanding=True)))
 
 
@@ -122,7 +122,7 @@ class SqlKeyStore:
 async def read_rows(connection: AsyncConnection, digests: Sequence[bytes]) -> list[sa.Row[Any]]:
     """What the database holds of at least one digest, at most 500, as `_query` has it."""
     if connection.dialect.name == "postgresql":
-        return list(await connection.execute(_BY_ARRAY, {"digests": list(digests)}))
+        return list(await connection.execute(BY_ARRAY, {"digests": list(digests)}))
     return list(await connection.execute(_BY_LIST, {"digests": _padded(digests)}))
 
 
