@@ -24,6 +24,7 @@ from gateway.storage.sql.engine import read
 from gateway.storage.sql.tables import account_limits, accounts, api_keys, catalogue, grants, workspaces
 
 _KEY, _GRANT, _LIMIT = 0, 1, 2
+_DIGEST = 5
 _MOST_DIGESTS = 500
 _NOTHING: Mapping[str, Limits] = MappingProxyType({})
 
@@ -119,11 +120,14 @@ class SqlKeyStore:
         return await read(self._engine, work)
 
 
-async def read_rows(connection: AsyncConnection, digests: Sequence[bytes]) -> list[sa.Row[Any]]:
+async def read_rows(connection: AsyncConnection, digests: Sequence[bytes]) -> Sequence[tuple[Any, ...]]:
     """What the database holds of at least one digest, at most 500, as `_query` has it."""
     if connection.dialect.name == "postgresql":
-        return list(await connection.execute(BY_ARRAY, {"digests": list(digests)}))
-    return list(await connection.execute(_BY_LIST, {"digests": _padded(digests)}))
+        found = await connection.execute(BY_ARRAY, {"digests": list(digests)})
+    else:
+        found = await connection.execute(_BY_LIST, {"digests": _padded(digests)})
+    rows: Sequence[tuple[Any, ...]] = found.all()
+    return rows
 
 
 def _padded(digests: Sequence[bytes]) -> list[bytes]:
@@ -132,33 +136,36 @@ def _padded(digests: Sequence[bytes]) -> list[bytes]:
     return [*digests, *[digests[0]] * (size - len(digests))]
 
 
-def _principals(rows: Iterable[sa.Row[Any]], shared: _Shared) -> dict[bytes, Principal]:
-    keys: list[sa.Row[Any]] = []
+def _principals(rows: Iterable[tuple[Any, ...]], shared: _Shared) -> dict[bytes, Principal]:
+    keys: list[tuple[Any, ...]] = []
     held: dict[tuple[int, str], _Held] = {}
     for row in rows:
-        if row.part == _KEY:
+        part, owner, model, rpm, tpm, *_ = row
+        if part == _KEY:
             keys.append(row)
         else:
-            held.setdefault((row.part, row.owner), _Held())[sys.intern(row.model)] = Limits(rpm=row.rpm, tpm=row.tpm)
+            held.setdefault((part, owner), _Held())[sys.intern(model)] = Limits(rpm, tpm)
     for place, new in held.items():
         known = shared.get(place)
         if known == new:
             held[place] = known
         else:
             shared[place] = new
-    return {
-        row.digest: Principal(
-            key_id=row.key_id,
-            kind=KeyKind(row.kind),
-            status=KeyStatus(row.status),
-            workspace_id=sys.intern(row.owner),
-            account_id=sys.intern(row.account_id),
-            is_default=row.is_default,
-            epoch=row.epoch,
-            catalogue_version=row.version,
-            grants=held.get((_GRANT, row.owner), _NOTHING),
-            account_limits=held.get((_LIMIT, row.account_id), _NOTHING),
-            key_models=None if row.key_models is None else frozenset(row.key_models),
-        )
-        for row in keys
-    }
+    return {row[_DIGEST]: _principal(row, held) for row in keys}
+
+
+def _principal(row: tuple[Any, ...], held: Mapping[tuple[int, str], _Held]) -> Principal:
+    _, workspace, _, _, _, _, key_id, kind, status, models, account, is_default, epoch, version = row
+    return Principal(
+        key_id=key_id,
+        kind=KeyKind(kind),
+        status=KeyStatus(status),
+        workspace_id=sys.intern(workspace),
+        account_id=sys.intern(account),
+        is_default=is_default,
+        epoch=epoch,
+        catalogue_version=version,
+        grants=held.get((_GRANT, workspace), _NOTHING),
+        account_limits=held.get((_LIMIT, account), _NOTHING),
+        key_models=None if models is None else frozenset(models),
+    )
