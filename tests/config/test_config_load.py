@@ -405,3 +405,28 @@ def test_every_table_is_known() -> None:
         kind = UpstreamTable if table == "upstreams" else info.annotation
         assert kind is not None
         assert {f"{table}.{name}" for name in kind.model_fields} <= listed
+
+
+def test_migrations_of_another_database(file: Path) -> None:
+    """An address for migrations goes with a PostgreSQL database alone; it is a secret, and that of the database where unset."""
+    given = {"GATEWAY_MIGRATE_DATABASE_URL": f"postgres://owner:{SECRET}@host/name"}
+    ((source, problem, remedy),) = problems(given)
+    assert (source, problem) == (
+        "GATEWAY_MIGRATE_DATABASE_URL",
+        "storage.migrate_database_url is set, but the database is a file",
+    )
+    assert "GATEWAY_DATABASE_URL" in remedy
+    settings = load(given | {"GATEWAY_DATABASE_URL": "postgres://host/name"}, None)
+    assert settings.migrate_database_url == f"postgresql+asyncpg://owner:{SECRET}@host/name"
+    assert SECRET not in repr(settings)
+    settings = load({"GATEWAY_DATABASE_URL": "postgres://host/name", "GATEWAY_STORAGE_PGBOUNCER": "True"}, None)
+    assert settings.migrate_database_url == settings.database_url
+    assert settings.database_options["pgbouncer"] is True
+
+
+@pytest.mark.parametrize("value", ["yes", "1", "on", "truth"])
+def test_a_switch_takes_true_and_false_alone(value: str) -> None:
+    """A switch that is set to anything else is refused, with what it takes."""
+    ((_, problem, remedy),) = problems({"GATEWAY_STORAGE_PGBOUNCER": value})
+    assert problem == f"storage.pgbouncer is '{value}', which is not true or false"
+    assert "true or false; the default is false" in remedy

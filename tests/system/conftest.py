@@ -71,7 +71,7 @@ def start(tmp_path: Path) -> Start:
         async with ScriptedUpstream().running() as upstream:
             environment = {"GATEWAY_DATA_DIR": str(tmp_path), "GATEWAY_UPSTREAM_BASE_URL": upstream.base_url} | env
             settings = config.load(environment, None)
-            await asyncio.to_thread(upgrade, settings.database_url)
+            await asyncio.to_thread(upgrade, settings.migrate_database_url)
             gateway = Gateway(settings, Secrets(admin_token=TOKEN, key_pepper=b"pepper"), config.upstreams_of(settings))
             server = uvicorn.Server(
                 uvicorn.Config(gateway, host="127.0.0.1", port=0, log_config=None, access_log=False, http=DeadlineProtocol)

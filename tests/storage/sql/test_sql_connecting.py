@@ -138,7 +138,7 @@ async def test_a_read_that_breaks_twice_is_given_up(engine: AsyncEngine) -> None
 
 @postgres_only
 async def test_the_pool_is_bounded(url: str) -> None:
-    """A process never has more connections than it was given, and who waits too long for one is told that the database is away."""
+    """A process never has more connections than it was given; who waits too long for one is told that the database is away."""
     engine = create_engine(url, pool_size=2, connect_seconds=0.1)
     async with reading(engine), reading(engine):
         with pytest.raises(StorageUnavailable):

@@ -176,7 +176,7 @@ async def test_reads_are_repeated_when_pgbouncer_lost_the_server(engines: list[A
     async def work(connection: Any) -> int:
         nonlocal turns
         turns += 1
-        pid = (await connection.execute(sa.select(sa.func.pg_backend_pid()))).scalar_one()
+        pid = (await connection.execute(sa.text("SELECT pg_backend_pid()"))).scalar_one()
         if turns == 1:
             await asyncio.to_thread(postgres.psql, f"SELECT pg_terminate_backend({pid})")
         return int((await connection.execute(sa.select(7))).scalar_one())

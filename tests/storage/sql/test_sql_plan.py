@@ -36,7 +36,7 @@ async def test_a_key_is_found_by_the_unique_index(filled: str) -> None:
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
 async def test_keys_of_one_workspace_share_what_they_hold(url: str) -> None:
-    """Keys read apart hold the same grants, limits and identifiers once; after a change, the new ones do not see the old ones'."""
+    """Keys read apart hold the same grants, limits and identifiers once; a change shows in what is read later, and there alone."""
     engine = create_engine(url)
     await fill(engine, 10, 1, lambda _text: None)
     store = SqlKeyStore(engine)
