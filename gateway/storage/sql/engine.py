@@ -31,6 +31,7 @@ __all__ = [
     "StorageUnavailable",
     "create_engine",
     "is_bad_value",
+    "ping",
     "read",
     "reading",
     "transaction",
@@ -169,6 +170,15 @@ async def read(engine: AsyncEngine, work: Callable[[AsyncConnection], Awaitable[
             raise
     async with reading(engine) as connection:
         return await work(connection)
+
+
+async def ping(engine: AsyncEngine) -> None:
+    """Raises KeyStoreUnavailable unless the database answers."""
+
+    async def work(connection: AsyncConnection) -> None:
+        await connection.execute(sa.text("SELECT 1"))
+
+    await read(engine, work)
 
 
 @asynccontextmanager

@@ -70,9 +70,9 @@ def arguments(*, connect_seconds: float, statement_seconds: float | None, pgboun
     if pgbouncer:
         given |= {
             "connection_class": _pooled(statement_seconds),
+            # Asyncpg's own cache and SQLAlchemy's. Without the first, statements have no names, and none stays on a server.
             "statement_cache_size": 0,
             "prepared_statement_cache_size": 0,
-            "prepared_statement_name_func": str,  # no name: a named one would stay behind on whichever server it was sent to
         }
     elif statement_seconds is not None:
         server["statement_timeout"] = _milliseconds(statement_seconds)

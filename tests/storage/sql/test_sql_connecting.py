@@ -104,7 +104,7 @@ async def test_a_read_whose_connection_breaks_is_repeated(engine: AsyncEngine) -
         turns += 1
         if turns == 1:
             await connection.execute(sa.text("SELECT pg_terminate_backend(pg_backend_pid())"))
-        return int((await connection.execute(sa.select(7))).scalar_one())
+        return int((await connection.execute(sa.text("SELECT 7"))).scalar_one())
 
     assert await read(engine, work) == 7
     assert turns == 2

@@ -179,7 +179,7 @@ async def test_reads_are_repeated_when_pgbouncer_lost_the_server(engines: list[A
         pid = (await connection.execute(sa.text("SELECT pg_backend_pid()"))).scalar_one()
         if turns == 1:
             await asyncio.to_thread(postgres.psql, f"SELECT pg_terminate_backend({pid})")
-        return int((await connection.execute(sa.select(7))).scalar_one())
+        return int((await connection.execute(sa.text("SELECT 7"))).scalar_one())
 
     assert await read(engine, work) == 7
     assert turns == 2

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from gateway.storage.sql.engine import create_engine, reading, writing
-from gateway.storage.sql.principals import SqlKeyStore
+from gateway.storage.sql.principals import BY_ARRAY, SqlKeyStore
 from gateway.storage.sql.tables import account_limits, accounts
 from loadtests.million_keys import digest_of, fill, plan
 
@@ -31,12 +31,20 @@ async def test_a_key_is_found_by_the_unique_index(filled: str) -> None:
             assert "uq_api_keys_digest" in lines
             assert "Seq Scan on api_keys" not in lines
             assert f"rows={size}.00" in lines or f"rows={size} " in lines
+        # What a connection goes over to after a few look-ups: a plan that knows nothing of the digests.
+        await connection.exec_driver_sql(f"PREPARE look AS {BY_ARRAY.compile(dialect=connection.dialect)}")
+        await connection.exec_driver_sql("SET plan_cache_mode = force_generic_plan")
+        explained = await connection.exec_driver_sql("EXPLAIN EXECUTE look(ARRAY[sha256('1')])")
+        lines = "\n".join(row[0] for row in explained)
+        assert "uq_api_keys_digest" in lines
+        assert "Index Cond: (digest = ANY ($1))" in lines
+        assert "Seq Scan on api_keys" not in lines
     await engine.dispose()
 
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
 async def test_keys_of_one_workspace_share_what_they_hold(url: str) -> None:
-    """Keys read apart hold the same grants, limits and identifiers once; a change shows in what is read later, and there alone."""
+    """Keys read apart hold the same grants, limits and identifiers once; a change shows in what is read later alone."""
     engine = create_engine(url)
     await fill(engine, 10, 1, lambda _text: None)
     store = SqlKeyStore(engine)
