@@ -25,7 +25,6 @@ from gateway.dataplane.open_calls import OpenCalls
 from gateway.dataplane.pipeline import DataPlane, serve
 from gateway.dataplane.waiting import WaitingRoom
 from gateway.domain.credentials import pepper_fingerprint
-from gateway.domain.faults import StorageUnavailable
 from gateway.domain.grants import Limits
 from gateway.domain.upstreams import Upstream
 from gateway.ops.lifespan import lifespan
@@ -36,7 +35,7 @@ from gateway.storage.redis.address import Address
 from gateway.storage.shared import SharedLimits
 from gateway.storage.sql import upstreams as stored_upstreams
 from gateway.storage.sql.bootstrap import Bootstrap, ensure_default_account
-from gateway.storage.sql.engine import AsyncEngine, StorageUnavailable, create_engine, reading
+from gateway.storage.sql.engine import AsyncEngine, StorageUnavailable, create_engine, ping, reading
 from gateway.storage.sql.ledger import SqlLedger
 from gateway.storage.sql.meta import check_pepper
 from gateway.storage.sql.migrate import check_revision
@@ -72,7 +71,7 @@ class Gateway:
         self.metrics = Metrics()
         self._offline = offline
         self._pepper = secrets.key_pepper
-        self._engine = create_engine(settings.database_url)
+        self._engine = create_engine(settings.database_url, **settings.database_options)
         self._shared = _shared_limits(settings, self._engine)
         self._admissions: MemoryAdmissions | SharedAdmissions = (
             self._shared.admissions
@@ -167,9 +166,8 @@ class Gateway:
 
     async def _sweep_raises(self) -> None:
         """Finish what a crash, or a failed raise, left between a commit and its epoch coming into force."""
-        failing = False
         while True:
-            await asyncio.sleep(_RAISE_SECONDS)
+            await asyncio.sleep(_RAISE_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311 — keeps processes apart, guards nothing
             await self._sweep_once()
 
     async def _sweep_once(self) -> None:

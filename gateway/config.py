@@ -218,6 +218,12 @@ def _conflicts(settings: Settings, merged: _Merged) -> list[Problem]:
     def tell(key: str, problem: str, remedy: str) -> None:
         problems.append(Problem(merged.source(key), problem, remedy))
 
+    if settings.embedded and settings.storage.migrate_database_url is not None:
+        tell(
+            "storage.migrate_database_url",
+            "storage.migrate_database_url is set, but the database is a file",
+            "Set GATEWAY_DATABASE_URL (storage.database_url) to the same PostgreSQL database, or unset it.",
+        )
     if settings.server.workers > 1 and (missing := _lacking_for_workers(settings)):
         tell(
             "server.workers",

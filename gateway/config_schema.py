@@ -79,6 +79,18 @@ class Storage(_Table):
         env="GATEWAY_DATABASE_URL",
         shown_default=f"{DATABASE_FILE} in the data folder",
     )
+    migrate_database_url: DatabaseUrl | None = secret(
+        "Where `gateway migrate` finds the database, if not at `database_url`: past a PgBouncer, or as the owner of the tables.",
+        expects="a URL such as postgresql://owner:password@host/name",
+        env="GATEWAY_MIGRATE_DATABASE_URL",
+        shown_default="database_url",
+    )
+    pgbouncer: Flag = flag(
+        False, "Whether `database_url` is a PgBouncer in transaction mode; then nothing is prepared or kept in a session."
+    )
+    pool_size: Whole = whole(10, "Connections to PostgreSQL that a process has at most.", least=2, most=1000)
+    connect_seconds: Seconds = seconds(5, "How long connecting to PostgreSQL, or waiting for a free connection, may take.")
+    statement_seconds: Seconds = seconds(10, "How long a statement may take on PostgreSQL; migrations are not bounded.")
     redis_url: RedisUrl | None = secret(
         "Redis, where several processes share limits and revocations: a server, a Cluster, or servers under Sentinel. "
         "`rediss://`, `rediss+cluster://` and `rediss+sentinel://` are the same with TLS.",

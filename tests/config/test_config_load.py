@@ -62,8 +62,12 @@ def test_each_setting_can_come_from_the_environment_and_from_the_file(file: Path
         "limits.redis_timeout_ms": "50",
         "storage.redis_url": "redis://h/1",
         "server.workers": "3",
+        "storage.migrate_database_url": "postgresql://owner@host/name",
+        "storage.pgbouncer": "true",
+        "storage.pool_size": "3",
     }
     needed = {
+        "storage.migrate_database_url": {"GATEWAY_DATABASE_URL": "postgresql://h/n"},
         "server.max_body_bytes_total": {"GATEWAY_SERVER_MAX_BODY_BYTES": "1MiB"},
         "server.workers": {"GATEWAY_REDIS_URL": "redis://h", "GATEWAY_DATABASE_URL": "postgresql://h/d"},
     }
