@@ -11,7 +11,10 @@ from gateway.commands import database, folder, listen, output, secret_files
 from gateway.commands.help import examples
 from gateway.commands.output import Failure
 from gateway.config import ConfigError, Problem, Settings, current_unknown_names, from_environment, upstreams_of
+from gateway.domain.faults import LimitsUnavailable
 from gateway.domain.upstreams import Upstream
+from gateway.storage.redis.address import Address
+from gateway.storage.redis.demands import Finding, examine
 from gateway.storage.sql.migrate import SchemaOutdated
 
 _ASK_SECONDS = 5.0
@@ -38,7 +41,7 @@ class _Findings:
 @click.command(epilog=examples("GATEWAY_CONFIG=/etc/gateway/gateway.toml gateway check"))
 @click.option("--json", "json", is_flag=True, help="Print what was found as JSON.")
 def check(json: bool) -> None:
-    """Check the configuration, the data folder, the database and the upstreams. Exits with 1 when something is wrong."""
+    """Check the configuration, the data folder, the database, Redis and the upstreams. Exits with 1 when something is wrong."""
     findings = _Findings()
     findings.warnings += current_unknown_names()
     try:
@@ -59,6 +62,8 @@ def _look_around(settings: Settings, findings: _Findings) -> None:
         findings.fine.append(f"data folder: {data} will be made")
     findings.part("address", lambda: _address(settings))
     findings.part("database", lambda: _database(settings))
+    if settings.storage.redis_url is not None:
+        _redis(settings.storage.redis_url.get_secret_value(), settings.limits.failover_hold_seconds, findings)
     upstreams = upstreams_of(settings)
     if not upstreams:
         findings.fine.append("upstreams: none in the settings; without any in the database, the demo upstream is started")
@@ -103,6 +108,29 @@ def _database(settings: Settings) -> str:
             return "its schema is older, and is brought up to date at the start"
         raise Failure("its schema does not fit", str(error)) from None
     return "its schema is up to date"
+
+
+def _redis(url: str, hold_seconds: float, findings: _Findings) -> None:
+    """Whether Redis is as the gateway needs it. Each of its masters is looked at."""
+    address = Address.of(url)
+
+    async def look() -> list[Finding]:
+        client = address.client()
+        try:
+            return await examine(client, hold_seconds=hold_seconds)
+        finally:
+            await client.aclose()
+
+    try:
+        found = asyncio.run(look())
+    except LimitsUnavailable as error:
+        remedy = "Check GATEWAY_REDIS_URL and that Redis runs; until then, limits.when_unavailable says what happens to calls."
+        findings.problems.append(Problem("redis", f"{address} cannot be used: {error}", remedy))
+        return
+    findings.problems += [Problem("redis", each.problem, each.remedy) for each in found if each.grave]
+    findings.warnings += [Problem("redis", each.problem, each.remedy) for each in found if not each.grave]
+    if not any(each.grave for each in found):
+        findings.fine.append(f"redis: {address} is as the gateway needs it")
 
 
 async def _ask_all(upstreams: list[Upstream]) -> list[Problem | None]:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.commands.cli_runner import Cli
 from tests.support.gateway_process import GatewayProcess
+from tests.support.redis_server import RedisServer
 
 
 class _ModelServer(BaseHTTPRequestHandler):
@@ -132,6 +133,33 @@ def test_a_database_server_that_is_away(cli: Cli) -> None:
     ran = cli("check", GATEWAY_DATABASE_URL="postgresql://u:s3cret@127.0.0.1:9/d", GATEWAY_PORT="0")
     assert ran.code == 1
     assert "GATEWAY_DATABASE_URL" in ran.stdout
+    assert "s3cret" not in ran.stdout
+
+
+def test_redis_is_looked_at(cli: Cli) -> None:
+    """A Redis that may drop keys is a problem with its remedy; one that suits is said to be so; what is only a risk is a warning."""
+    with RedisServer(requirepass="s3cret", maxmemory_policy="allkeys-lru") as server:
+        settings = {"GATEWAY_REDIS_URL": server.url, "GATEWAY_PORT": "0"}
+        ran = cli("check", "--json", **settings)
+        assert ran.code == 1
+        (problem,) = json.loads(ran.stdout)["problems"]
+        assert problem["source"] == "redis"
+        assert "allkeys-lru" in problem["problem"]
+        assert "noeviction" in problem["remedy"]
+        server.ask("CONFIG", "SET", "maxmemory-policy", "noeviction")
+        ran = cli("check", **settings)
+        assert ran.code == 0
+        assert f"redis: redis://127.0.0.1:{server.port} is as the gateway needs it" in ran.stdout
+        assert "append-only file" in ran.stdout
+        assert "s3cret" not in ran.stdout
+
+
+def test_a_redis_that_is_away(cli: Cli) -> None:
+    """A Redis that nobody answers for is a problem with a remedy, and its password is not shown."""
+    ran = cli("check", GATEWAY_REDIS_URL="redis://u:s3cret@127.0.0.1:9", GATEWAY_PORT="0")
+    assert ran.code == 1
+    assert "redis://127.0.0.1:9 cannot be used" in ran.stdout
+    assert "GATEWAY_REDIS_URL" in ran.stdout
     assert "s3cret" not in ran.stdout
 
 

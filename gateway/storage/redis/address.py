@@ -162,7 +162,8 @@ class Address:
         options = self._client_options()
         if self.kind == "cluster":
             nodes = [ClusterNode(host, port) for host, port in self.hosts]
-            return RedisCluster(startup_nodes=nodes, **options)
+            # Slots that nobody holds now must not keep it from the rest.
+            return RedisCluster(startup_nodes=nodes, require_full_coverage=False, **options)
         if self.kind == "sentinel":
             master: Redis = self.sentinel().master_for(self.master_name or "", redis_class=_OfSentinel)
             return master

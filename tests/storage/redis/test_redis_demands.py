@@ -1,0 +1,206 @@
+"""What the gateway demands of Redis, seen on servers that lack it."""
+
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+
+import pytest
+
+from gateway.domain.faults import LimitsUnavailable
+from gateway.storage.redis.address import Address
+from gateway.storage.redis.demands import Finding, UnfitRedis, examine, of_info, refuse_unfit
+from tests.support.redis_cluster import RedisCluster
+from tests.support.redis_sentinel import RedisSentinel
+from tests.support.redis_server import RedisServer
+
+RIGHTS = "+@scripting +@stream +@string +@hash +@sortedset +@keyspace +@connection +publish"
+"""Those that docs/operations.md lists, but for INFO."""
+
+
+async def found(url: str, *, hold_seconds: float = 10) -> list[Finding]:
+    client = Address.of(url).client()
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(client.aclose)
+        return await examine(client, hold_seconds=hold_seconds)
+
+
+async def start(url: str) -> None:
+    client = Address.of(url).client()
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(client.aclose)
+        await refuse_unfit(client)
+
+
+def but_for_scripts(findings: list[Finding]) -> list[Finding]:
+    """`findings` without the warning that Redis 6.2, which runs here, asks within scripts for no replicas; it has to be there."""
+    kept = [each for each in findings if "running scripts when it is cut off" not in each.problem]
+    assert len(kept) < len(findings)
+    return kept
+
+
+def grave(findings: list[Finding]) -> list[str]:
+    return [each.problem for each in findings if each.grave]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    """One that is as it should be; what a test changes, it changes back."""
+    with RedisServer(aof=True) as running:
+        yield running
+
+
+async def test_nothing_is_wrong_with_a_redis_as_demanded(server: RedisServer) -> None:
+    """A server with noeviction and an append-only file is found fit, and holds nothing more than before."""
+    assert await found(server.url) == []
+    await start(server.url)
+    assert server.ask("DBSIZE") == 0
+
+
+async def test_eviction_is_refused(server: RedisServer) -> None:
+    """A Redis that may drop keys keeps the gateway from starting, with the remedy."""
+    server.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    try:
+        (finding,) = await found(server.url)
+        assert finding.grave
+        assert "maxmemory-policy allkeys-lru" in finding.problem
+        assert "noeviction" in finding.remedy
+        with pytest.raises(UnfitRedis, match=r"allkeys-lru.*noeviction"):
+            await start(server.url)
+    finally:
+        server.ask("CONFIG", "SET", "maxmemory-policy", "noeviction")
+
+
+@pytest.mark.parametrize(
+    ("info", "fit"),
+    [
+        ({"redis_version": "6.0.16"}, False),
+        ({"redis_version": "5.0"}, False),
+        ({"redis_version": "6.2.0"}, True),
+        ({"redis_version": "255.255.255"}, True),
+        ({"redis_version": "7.2.4", "server_name": "valkey", "valkey_version": "8.1.0"}, True),
+        ({}, True),
+    ],
+)
+def test_versions(info: dict[str, str], fit: bool) -> None:
+    """Redis before 6.2 is refused; Valkey, which says which Redis it is like, is not, nor what does not tell."""
+    assert (of_info("it", info) == []) is fit
+
+
+async def test_a_redis_without_a_file_is_warned_of() -> None:
+    """No append-only file is a warning, since only metered calls of a crash's last moment are at stake."""
+    with RedisServer() as server:
+        (finding,) = await found(server.url)
+        assert not finding.grave
+        assert "append-only file" in finding.problem
+        await start(server.url)
+
+
+async def test_an_unreachable_redis_is_told_and_keeps_nobody_from_starting(server: RedisServer) -> None:
+    """`check` says that nothing answers; the start goes on, also where Redis hangs or refuses the credential."""
+    for url in ("redis://127.0.0.1:9", "redis+cluster://127.0.0.1:9", "redis+sentinel://127.0.0.1:9/mymaster"):
+        with pytest.raises(LimitsUnavailable):
+            await found(url)
+        await start(url)
+    with pytest.raises(LimitsUnavailable):
+        await found(f"redis+cluster://127.0.0.1:{server.port}")
+    server.hang()
+    try:
+        await start(server.url)
+        await start(f"redis+cluster://127.0.0.1:{server.port}")
+    finally:
+        server.resume()
+
+
+async def test_credentials_and_rights() -> None:
+    """A wrong password, and rights that do not suffice, are told as such; rights without CONFIG suffice."""
+    users = f"able on >word ~gw:* &* -@all {RIGHTS} +info\nuser blind on >word ~gw:* &* -@all {RIGHTS}"
+    users += "\nuser mute on >word ~gw:* &* -@all +@connection +@stream +info"
+    users += "\nuser still on >word ~gw:* &* -@all +@connection +@scripting +info\nuser deaf on >word ~gw:* -@all"
+    with RedisServer(aof=True, requirepass="s3cret", user=users) as server:
+        place = f"127.0.0.1:{server.port}"
+        assert await found(server.url) == []
+        assert await found(f"redis://able:word@{place}") == []
+        for credential in ("", ":wr0ng@", "able:wr0ng@"):
+            for scheme in ("redis", "redis+cluster"):
+                (finding,) = await found(f"{scheme}://{credential}{place}")
+                assert finding.grave
+                assert "refuses the credential" in finding.problem
+                assert "wr0ng" not in f"{finding}"
+            await start(f"redis://{credential}{place}")
+        (warning,) = await found(f"redis://blind:word@{place}")
+        assert not warning.grave
+        assert "INFO" in warning.problem
+        await start(f"redis://blind:word@{place}")
+        assert "scripts" in grave(await found(f"redis://mute:word@{place}"))[0]
+        (finding,) = await found(f"redis://still:word@{place}")
+        assert "stream" in finding.problem
+        assert "~gw:*" in finding.remedy
+        assert len(grave(await found(f"redis://deaf:word@{place}"))) == 1
+        assert server.ask("DBSIZE") == 0
+
+
+async def test_a_redis_that_takes_no_writes(server: RedisServer) -> None:
+    """Full memory or missing replicas are found by writing, and told in the server's words."""
+    server.ask("CONFIG", "SET", "min-replicas-to-write", "1")
+    try:
+        (finding,) = await found(server.url)
+        assert finding.grave
+        assert "eplica" in finding.problem
+        assert "takes no writes" in finding.remedy
+    finally:
+        server.ask("CONFIG", "SET", "min-replicas-to-write", "0")
+
+
+async def test_servers_under_sentinel() -> None:
+    """Replicas need min-replicas settings that fit the gateway's; a replica, named as the server, is refused."""
+    with RedisSentinel(aof=True, max_lag=10) as servers:
+        assert but_for_scripts(await found(servers.url, hold_seconds=10)) == []
+        (finding,) = but_for_scripts(await found(servers.url, hold_seconds=5))
+        assert finding.grave
+        assert "10 s" in finding.problem
+        assert "failover_hold_seconds to 10" in finding.remedy
+        await start(servers.url)
+        master, (replica,) = servers.master(), servers.replicas()
+        assert "is a replica" in grave(await found(replica.url))[0]
+        master.ask("ACL", "SETUSER", "able", "on", ">word", "~gw:*", "&*", "-@all", *RIGHTS.split(), "+info")
+        (warning,) = but_for_scripts(await found(f"redis://able:word@127.0.0.1:{master.port}", hold_seconds=5))
+        assert not warning.grave
+        assert "min-replicas-max-lag" in warning.problem
+        master.ask("CONFIG", "SET", "min-replicas-to-write", "0")
+        for url in (servers.url, f"redis://able:word@127.0.0.1:{master.port}"):
+            (finding,) = await found(url)
+            assert finding.grave
+            assert "min-replicas-to-write to 1" in finding.remedy
+
+
+@pytest.mark.xdist_group("cluster")
+async def test_each_master_of_a_cluster_is_looked_at() -> None:
+    """One master among three that may drop keys or that is away is found, and so are slots that nobody has."""
+    with RedisCluster(aof=True, min_replicas_to_write="1", appendfsync="everysec") as cluster:
+        assert but_for_scripts(await found(cluster.url)) == []
+        await start(cluster.url)
+        sick, other = cluster.master_of("a"), cluster.masters()[0]
+        assert "node of a Cluster" in grave(await found(f"redis://127.0.0.1:{sick.port}"))[0]
+        sick.ask("CONFIG", "SET", "maxmemory-policy", "volatile-lru")
+        (problem,) = grave(await found(cluster.url))
+        assert problem.startswith(f"127.0.0.1:{sick.port} has maxmemory-policy volatile-lru")
+        with pytest.raises(UnfitRedis, match=str(sick.port)):
+            await start(cluster.url)
+        sick.ask("CONFIG", "SET", "maxmemory-policy", "noeviction")
+        for node in cluster.nodes:
+            node.ask("CONFIG", "SET", "cluster-require-full-coverage", "yes")
+        assert [("full-coverage" in each.problem, each.grave) for each in but_for_scripts(await found(cluster.url))] == [
+            (True, False)
+        ] * 3
+        for node in cluster.nodes:
+            node.ask("CONFIG", "SET", "cluster-require-full-coverage", "no")
+            node.ask("CLUSTER", "DELSLOTS", 0, 1, 2)
+        assert any("3 of 16384 slots" in problem for problem in grave(await found(cluster.url)))
+        assert [node.ask("DBSIZE") for node in cluster.nodes] == [0] * 6
+        cluster.kill(cluster.replica_of(other))
+        cluster.kill(other)
+        try:
+            told = "".join(grave(await found(cluster.url)))
+        except LimitsUnavailable as error:  # redis-py asks one master for its commands, and gives up if it is this one
+            told = str(error)
+        assert f"127.0.0.1:{other.port}" in told
+        await start(cluster.url)
