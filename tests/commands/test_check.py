@@ -137,7 +137,7 @@ def test_a_database_server_that_is_away(cli: Cli) -> None:
 
 
 def test_redis_is_looked_at(cli: Cli) -> None:
-    """A Redis that may drop keys is a problem with its remedy; one that suits is said to be so; what is only a risk is a warning."""
+    """A Redis that may drop keys is a problem with its remedy; of one that suits, what remains a risk is a warning."""
     with RedisServer(requirepass="s3cret", maxmemory_policy="allkeys-lru") as server:
         settings = {"GATEWAY_REDIS_URL": server.url, "GATEWAY_PORT": "0"}
         ran = cli("check", "--json", **settings)

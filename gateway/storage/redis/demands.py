@@ -95,7 +95,7 @@ async def refuse_unfit(client: Redis | RedisCluster) -> None:
 
 _RIGHTS = (
     "Give its user the rights that docs/operations.md lists: on the keys ~gw:*, the commands of scripts, streams, strings, "
-    "hashes and sorted sets; publishing; INFO."
+    "hashes and sorted sets; TIME, PUBLISH and INFO."
 )
 
 
@@ -172,8 +172,9 @@ class _Server:
             remedy = "Write GATEWAY_REDIS_URL as redis+cluster://host:port,host:port."
             return [Finding(f"{self.name} is a node of a Cluster", remedy)]
         found = of_info(self.name, info)
-        if not info:
-            found.append(Finding(f"{self.name} does not let the gateway read INFO", f"See that {_UNSEEN}", grave=False))
+        if "run_id" not in info:
+            # What a server stored is told from what another one stored before a fail-over by its run ID alone.
+            return [Finding(f"{self.name} does not show its run ID in INFO", _RIGHTS)]
         found += await self._replicas(info, hold_seconds)
         found += await self._rights()
         if info.get("aof_enabled") == 0:
@@ -239,6 +240,10 @@ class _Server:
         """Whether it takes scripts and, by a key that is gone again at once, the commands of streams."""
         client: Any = self.client
         try:
+            await self._ask("TIME")
+        except ResponseError as error:
+            return [Finding(f"{self.name} does not tell the time: {error}", _RIGHTS)]
+        try:
             await client.eval("return 1", 1, self.key)
         except ResponseError as error:
             return [Finding(f"{self.name} does not run scripts: {error}", _RIGHTS)]
@@ -253,9 +258,6 @@ class _Server:
             remedy = _RIGHTS if forbidden else "See in its log why it takes no writes: memory, disk, or too few replicas."
             return [Finding(f"{self.name} does not write a stream: {error}", remedy)]
         return []
-
-
-_UNSEEN = "it is Redis 6.2 or newer and maxmemory-policy is noeviction, or give its user INFO."
 
 
 async def _masters(client: Redis | RedisCluster) -> list[_Server]:
