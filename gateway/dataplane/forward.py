@@ -14,11 +14,13 @@ from gateway.dataplane.endpoints import Endpoint
 from gateway.dataplane.headers import upward
 from gateway.dataplane.ports import Reply, Upstreams
 from gateway.domain.errors import ModelUnavailable, RequestTimeOut, UpstreamError
-from gateway.domain.faults import UpstreamFault, UpstreamTimedOut
+from gateway.domain.faults import UnsendableRequest, UpstreamFault, UpstreamTimedOut
 from gateway.domain.upstreams import Deployment, Headers
 
 _RETRIED = frozenset((429, 502, 503, 504))
-_SERVER_ERROR = 500
+# What a server says of itself. A 500 may be what one caller's request does to it, and must not eject it for all others.
+_UNWELL = frozenset((502, 503, 504))
+_ANSWERS = range(200, 600)
 _UNAVAILABLE_RETRY_MS = 1000
 
 
@@ -36,7 +38,7 @@ class Forwarder:
         """
         reply = await self._first_good(call, body, endpoint, upward(headers))
         try:
-            if reply.status in (401, 403, 407) or reply.status < 200 or 300 <= reply.status < 400:  # noqa: PLR2004 — classes of RFC 9110
+            if reply.status in (401, 403, 407) or reply.status not in _ANSWERS or 300 <= reply.status < 400:  # noqa: PLR2004 — redirects
                 raise UpstreamError(f"{call.deployment} answered {reply.status}")
             yield reply
         finally:
@@ -61,11 +63,12 @@ class Forwarder:
                     raise RequestTimeOut(f"{deployment}: {error}") from error
                 fault = error
             except UpstreamFault as error:
-                self.upstreams.report(deployment, healthy=False)
+                if not isinstance(error, UnsendableRequest):  # a caller's header must not eject an upstream
+                    self.upstreams.report(deployment, healthy=False)
                 call.sent = error.reached
                 fault = error
             else:
-                self.upstreams.report(deployment, healthy=reply.status < _SERVER_ERROR)
+                self.upstreams.report(deployment, healthy=reply.status not in _UNWELL)
             deployment = self.upstreams.choose(body.model, tried) if reply is None or reply.status in _RETRIED else None
             if reply is not None:
                 if deployment is None:

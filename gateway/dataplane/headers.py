@@ -1,6 +1,7 @@
 """Which header fields pass, which the gateway writes: one place for both directions (`docs/rules.md` lists them)."""
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 
 from gateway.domain.admission import Decision, Gauge
@@ -56,13 +57,9 @@ _NOT_DOWN = _HOP_BY_HOP | {
     b"x-request-id",
     b"openai-organization",
     b"openai-project",
-    b"x-ratelimit-limit-requests",
-    b"x-ratelimit-limit-tokens",
-    b"x-ratelimit-remaining-requests",
-    b"x-ratelimit-remaining-tokens",
-    b"x-ratelimit-reset-requests",
-    b"x-ratelimit-reset-tokens",
 }
+_LIMITS = b"x-ratelimit-"  # theirs tell of the operator's account, whatever they count
+_UNSENDABLE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # in a field's value (RFC 9110, section 5.5)
 _OURS_UP: Headers = [(b"content-type", b"application/json"), (b"accept-encoding", b"identity")]
 
 
@@ -72,15 +69,30 @@ def _named(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
 
 
 def upward(headers: Headers) -> Headers:
-    """What goes to the upstream, but for its credential, which the upstream's client adds."""
+    """What goes to the upstream, but for its credential, which the upstream's client adds.
+
+    A field that repeats the caller's key is dropped, whatever its name. White space around a value is no part of it (RFC 9110,
+    section 5.5), and some parsers leave what stands behind it.
+    """
     dropped = _NOT_UP | _named(headers)
-    return [*((name, value) for name, value in headers if name not in dropped), *_OURS_UP]
+    keys = [value.split()[-1] for name, value in headers if name == b"authorization" and value.strip()]
+    kept = [(name, value.strip(b" \t")) for name, value in headers if name not in dropped]
+    return [*(field for field in kept if not any(key in field[1] for key in keys)), *_OURS_UP]
 
 
 def downward(headers: Headers) -> Headers:
-    """What of an upstream's reply goes to the client."""
+    """What of an upstream's reply goes to the client.
+
+    A length beside a transfer coding does not count (RFC 9112, section 6.3), and a value that HTTP forbids cannot be sent.
+    """
     dropped = _NOT_DOWN | _named(headers)
-    return [(name, value) for name, value in headers if name not in dropped]
+    if first(headers, b"transfer-encoding") is not None:
+        dropped |= {b"content-length"}
+    return [
+        (name, value)
+        for name, value in headers
+        if name not in dropped and not name.startswith(_LIMITS) and _UNSENDABLE.search(value) is None
+    ]
 
 
 def rate_limit(gauges: Sequence[Gauge]) -> Headers:

@@ -17,6 +17,7 @@ from gateway.domain.upstreams import Headers
 _WHOLE = 1 << 20
 _PART = 64 << 10  # of each end of a longer reply is searched for usage
 _SUCCESS = range(200, 300)
+_NO_CONTENT = 204
 _EVENT_STREAM = b"text/event-stream"
 
 
@@ -95,7 +96,8 @@ async def _whole(exchange: Exchange, call: Call, reply: Reply, headers: Headers,
     body = b"".join(kept)
     call.usage = usage_of(body) if readable else None
     headers = [field for field in headers if field[0] != b"content-length"]
-    headers.append((b"content-length", b"%d" % len(body)))
+    if reply.status != _NO_CONTENT:  # which has no length (RFC 9110, section 8.6)
+        headers.append((b"content-length", b"%d" % len(body)))
     await _start(exchange, call, reply.status, headers)
     await exchange.write(body)
     await exchange.end()

@@ -15,7 +15,7 @@ from gateway.domain.usage import Usage
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _DONE = re.compile(rb"(?:^|[\r\n])data:[ \t]*\[DONE\]")
 _FINISHED = re.compile(rb'"finish_reason"\s*:\s*"|(?:^|[\r\n])data:\s*\{\s*"error"\s*:')
-_BOUNDARY = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+_BOUNDARY = re.compile(rb"\n\r?\n|\r\r")  # of `\r\n\r\n` its last three bytes tell
 _MOST_TAIL = 8 << 20
 _LONGEST_BOUNDARY = 4
 _ENDING = 3  # events that can tell of an end: a finish reason, the usage, `[DONE]`
@@ -40,8 +40,10 @@ class _Reply(msgspec.Struct):
 class _Chunk(msgspec.Struct):
     usage: _Usage | None = None
     choices: list[msgspec.Raw] | None = None
+    error: msgspec.Raw | None = None
 
 
+_NULL = msgspec.Raw(b"null")
 _reply = msgspec.json.Decoder(_Reply)
 _chunk = msgspec.json.Decoder(_Chunk)
 _usage = msgspec.json.Decoder(_Usage)
@@ -160,13 +162,13 @@ class EventStream:
             return False
         self.usage = usage
         self.events -= not chunk.choices
-        return self._hide_usage and not chunk.choices
+        return self._hide_usage and not chunk.choices and chunk.error in (None, _NULL)  # an error is never kept back
 
 
 def _last_boundary(data: bytearray, start: int) -> int:
     """The index after the last whole event whose boundary lies behind `start`, 0 if there is none."""
     end = 0
-    for boundary in (b"\n\n", b"\r\n\r\n", b"\r\r"):
+    for boundary in (b"\n\n", b"\n\r\n", b"\r\r"):
         found = data.rfind(boundary, start)
         if found >= 0:
             end = max(end, found + len(boundary))

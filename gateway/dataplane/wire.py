@@ -19,8 +19,9 @@ _GUARDED = frozenset(GUARDED)
 _NEEDLES = {name: b'"%s"' % name.encode() for name in GUARDED}
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _text = msgspec.json.Decoder(str)
-# A string, or one character of structure; numbers and literals need no token of their own.
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],:]', re.DOTALL)
+# A string, or one character of structure; numbers and literals need no token of their own. Possessive, since what could be gone
+# back to is kept: eighty bytes for each escape.
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\],:]', re.DOTALL)
 _AFTER_NAME = re.compile(rb"\s*:\s*")
 _MAX_MODEL_NAME = 255
 

@@ -23,3 +23,10 @@ class UpstreamFault(Exception):  # noqa: N818 — it names what failed, as the o
 
 class UpstreamTimedOut(UpstreamFault):
     """Connecting, the first byte or the next byte took too long."""
+
+
+class UnsendableRequest(UpstreamFault):
+    """The request cannot be put into HTTP, which says nothing about the upstream."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, reached=False)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import httpx2
 
-from gateway.domain.faults import UpstreamFault, UpstreamTimedOut
+from gateway.domain.faults import UnsendableRequest, UpstreamFault, UpstreamTimedOut
 from gateway.domain.upstreams import Headers, Upstream
 
 # Set by this module alone: the target, the framing, and the credential, which must never be the caller's.
@@ -154,7 +154,7 @@ class HttpClient:
             fields = _fields(url, upstream, headers, body, method)
         except (httpx2.InvalidURL, UnicodeError):
             # Neither text nor cause: they may quote the credential.
-            raise UpstreamFault("the upstream's base URL or credential cannot be sent", reached=False) from None
+            raise UnsendableRequest("the upstream's base URL or credential cannot be sent") from None
         reply = await self._exchange(self._pooled, method, url, fields, body)
         return reply or await self._again(method, url, fields, body)
 
@@ -179,7 +179,7 @@ class HttpClient:
             raise UpstreamTimedOut(stage, reached=attempt.sent) from None
         except httpx2.LocalProtocolError:
             # Its text quotes the header that cannot be sent, which may be the credential.
-            raise UpstreamFault("a header cannot be sent: it holds characters that HTTP forbids", reached=False) from None
+            raise UnsendableRequest("a header cannot be sent: it holds characters that HTTP forbids") from None
         except _FAULTS as error:
             if attempt.sent and not attempt.fresh and _unanswered(error):
                 return None

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gateway.domain.faults import UpstreamFault, UpstreamTimedOut
+from gateway.domain.faults import UnsendableRequest, UpstreamFault, UpstreamTimedOut
 from tests.dataplane.fakes import ScriptedReply
 from tests.dataplane.world import COMPLETION, MODEL, completion, reply, world
 
@@ -79,4 +79,32 @@ async def test_answers_that_are_none_of_the_client_s_business(status: int) -> No
         assert exchange.header("www-authenticate") is None
         assert theirs.closed
         assert (w.ledger.only.input_tokens, w.ledger.only.estimated) == (0, False)
+        w.at_rest()
+
+
+@pytest.mark.parametrize("answer", [UnsendableRequest("a header"), *(reply(status, b"no") for status in (400, 422, 429, 500, 501))])
+async def test_what_a_caller_can_cause_does_not_speak_against_a_deployment(answer: ScriptedReply | Exception) -> None:
+    """One caller's requests, however bad, must not have an upstream ejected for all others."""
+    async with world() as w:
+        w.upstreams.serve(MODEL, answer)
+        await w.call()
+        assert ("up-1", False) not in w.upstreams.reports
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+async def test_what_a_server_says_of_itself_speaks_against_it(status: int) -> None:
+    """Bad gateway, unavailable and time-out tell of the server."""
+    async with world() as w:
+        w.upstreams.serve(MODEL, reply(status, b"no"))
+        await w.call()
+        assert w.upstreams.reports == [("up-1", False)]
+
+
+@pytest.mark.parametrize("status", [600, 999])
+async def test_a_status_that_http_does_not_have_is_a_malformed_reply(status: int) -> None:
+    """The edge could not send it."""
+    async with world() as w:
+        w.upstreams.serve(MODEL, reply(status, COMPLETION))
+        exchange = await w.call()
+        assert exchange.status == 502
         w.at_rest()

@@ -37,12 +37,34 @@ def test_what_never_goes_up(name: bytes) -> None:
         b"set-cookie", b"www-authenticate", b"server", b"date", b"alt-svc", b"strict-transport-security", b"x-request-id",
         b"openai-organization", b"openai-project", b"x-ratelimit-limit-requests", b"x-ratelimit-limit-tokens",
         b"x-ratelimit-remaining-requests", b"x-ratelimit-remaining-tokens", b"x-ratelimit-reset-requests",
-        b"x-ratelimit-reset-tokens",
+        b"x-ratelimit-reset-tokens", b"x-ratelimit-limit-project-tokens",
     ],
 )  # fmt: skip
 def test_what_never_comes_down(name: bytes) -> None:
     """What tells of the operator's account at an upstream, or what the gateway says itself, does not reach a client."""
     assert downward([(name, b"x"), (b"x-a", b"1")]) == [(b"x-a", b"1")]
+
+
+def test_the_caller_s_key_goes_up_in_no_field() -> None:
+    """Clients that send their key in several fields at once do not hand it to the upstream in any of them."""
+    given = [(b"x-goog-api-key", b"sk-1"), (b"authorization", b"Bearer  sk-1 "), (b"x-auth", b"Token sk-1;v=2"), (b"x-a", b"sk-2")]
+    assert upward(given) == [(b"x-a", b"sk-2"), *_OURS]
+
+
+def test_white_space_around_a_value_does_not_go_up() -> None:
+    """It is no part of the value, and a client library that is strict about it would refuse to send the request at all."""
+    assert upward([(b"x-a", b"1 \t"), (b"x-b", b" \xff 2 "), (b"x-c", b"")])[:3] == [(b"x-a", b"1"), (b"x-b", b"\xff 2"), (b"x-c", b"")]
+
+
+@pytest.mark.parametrize("code", [0x00, 0x01, 0x0A, 0x0D, 0x1F, 0x7F])
+def test_a_value_that_cannot_be_sent_does_not_come_down(code: int) -> None:
+    """One bad field of an upstream costs that field, not the reply."""
+    assert downward([(b"x-bad", b"a" + bytes((code,)) + b"b"), (b"x-a", b"\t\x80")]) == [(b"x-a", b"\t\x80")]
+
+
+def test_a_length_beside_a_transfer_coding_does_not_come_down() -> None:
+    """Such a length counts for nothing (RFC 9112, section 6.3); passed on it would be the client's framing."""
+    assert downward([(b"content-length", b"7"), (b"transfer-encoding", b"chunked"), (b"x-a", b"1")]) == [(b"x-a", b"1")]
 
 
 @pytest.mark.parametrize("way", [upward, downward])

@@ -36,11 +36,7 @@ def _fields(rules: tuple[int, ...]) -> set[str]:
         match = re.search(rf"^ *{number}\. (.*?)(?=^ *\d+\. |^##|^A body|^The server|\Z)", _RULES, re.MULTILINE | re.DOTALL)
         assert match is not None, f"there is no rule {number}"
         for name in re.findall(r"`([a-z][a-z{},-]+)(?:: [^`]*)?`", match.group(1)):
-            found |= (
-                {f"x-ratelimit-{what}-{kind}" for what in ("limit", "remaining", "reset") for kind in ("requests", "tokens")}
-                if ("{" in name)
-                else {name}
-            )
+            found.add(name)
     return found
 
 

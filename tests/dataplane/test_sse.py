@@ -81,6 +81,21 @@ def test_usage_beside_content_is_never_hidden() -> None:
     assert stream.usage == Usage(input=7, output=6, cached=3)
 
 
+def test_an_error_that_names_usage_is_never_hidden() -> None:
+    """Were it kept back, a stream that failed would look as if it had just ended."""
+    stream = EventStream(hide_usage=True)
+    event = b'data: {"error":{"message":"no"},"usage":{"prompt_tokens":1,"completion_tokens":1}}\n\n'
+    assert stream.feed(event) == event
+    assert stream.usage is not None
+
+
+def test_an_event_ends_at_a_blank_line_whatever_its_line_ends() -> None:
+    """Line ends may be mixed; an event is not held back until a better one comes."""
+    stream = EventStream(hide_usage=False)
+    assert stream.feed(b"data: a\n\r") == b""
+    assert stream.feed(b"\ndata: b") == b"data: a\n\r\n"
+
+
 def test_content_that_speaks_of_usage_is_no_usage() -> None:
     """Text that quotes the names the gateway looks for is neither read as usage nor as an end."""
     passed, stream = _run([_TRICKY], hide=True)

@@ -321,3 +321,12 @@ def test_a_large_body_is_read_in_one_sweep(filler: bytes) -> None:
     raw = b'{"messages":' + filler + b',"model":"m","stream":true}'
     edited = wire.edited(wire.read(raw), model="other", include_usage=True)
     assert len(edited) == len(raw) + len('"stream_options":{"include_usage":true},') + len("other") - len("m")
+
+
+def test_escapes_take_no_memory_to_read() -> None:
+    """A text full of quotation marks, such as source code, costs no more memory than its own size."""
+    raw = b'{"model":"m","x":"\\u0041' + b'\\"' * 500_000 + b'"}'
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(3):
+        wire.read(raw)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 16 << 10  # KiB; it was 38 MiB
