@@ -56,16 +56,12 @@ class Forwarder:
             try:
                 call.sent = True
                 reply = await self.upstreams.send(deployment, endpoint.path, headers, raw)
-            except UpstreamTimedOut as error:
-                self.upstreams.report(deployment, healthy=False)
-                call.sent = error.reached
-                if error.reached:
-                    raise RequestTimeOut(f"{deployment}: {error}") from error
-                fault = error
             except UpstreamFault as error:
                 if not isinstance(error, UnsendableRequest):  # a caller's header must not eject an upstream
                     self.upstreams.report(deployment, healthy=False)
                 call.sent = error.reached
+                if error.reached and isinstance(error, UpstreamTimedOut):
+                    raise RequestTimeOut(f"{deployment}: {error}") from error
                 fault = error
             else:
                 self.upstreams.report(deployment, healthy=reply.status not in _UNWELL)

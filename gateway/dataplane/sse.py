@@ -20,6 +20,7 @@ _MOST_TAIL = 8 << 20
 _LONGEST_BOUNDARY = 4
 _ENDING = 3  # events that can tell of an end: a finish reason, the usage, `[DONE]`
 _MOST_TOKENS = 1_000_000_000  # no call uses more; a count above is not believed
+_NULL = msgspec.Raw(b"null")
 
 
 class _Details(msgspec.Struct):
@@ -40,10 +41,9 @@ class _Reply(msgspec.Struct):
 class _Chunk(msgspec.Struct):
     usage: _Usage | None = None
     choices: list[msgspec.Raw] | None = None
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = _NULL
 
 
-_NULL = msgspec.Raw(b"null")
 _reply = msgspec.json.Decoder(_Reply)
 _chunk = msgspec.json.Decoder(_Chunk)
 _usage = msgspec.json.Decoder(_Usage)
@@ -162,7 +162,7 @@ class EventStream:
             return False
         self.usage = usage
         self.events -= not chunk.choices
-        return self._hide_usage and not chunk.choices and chunk.error in (None, _NULL)  # an error is never kept back
+        return self._hide_usage and not chunk.choices and chunk.error == _NULL  # an error is never kept back
 
 
 def _last_boundary(data: bytearray, start: int) -> int:

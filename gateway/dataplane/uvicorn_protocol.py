@@ -56,6 +56,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._header_size = 0
         self._in_headers = True
+        self._unframed = 0  # bytes behind the headers since the last of the body's: sizes and extensions of chunks, trailers
         self._running: RequestResponseCycle | None = None
         self._refused = False
 
@@ -83,8 +84,10 @@ class DeadlineProtocol(HttpToolsProtocol):
         if self._in_headers:
             self._start_deadline()
             self._header_size += len(data)
+        else:
+            self._unframed += len(data)
         super().data_received(data)
-        if self._in_headers and self._header_size > self.header_bytes:
+        if max(self._header_size, self._unframed) > self.header_bytes:
             self._refuse(*_TOO_LARGE)
         elif not self._in_headers and not self._busy:
             self._start_deadline()
@@ -103,11 +106,20 @@ class DeadlineProtocol(HttpToolsProtocol):
             raise HeadersTooLarge
         super().on_headers_complete()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header field. A trailer field is left out: it came after the headers were acted on (RFC 9110, section 6.5.1)."""
+        if self._in_headers:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        self._unframed = 0
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._stop_deadline()
         self._in_headers = True
-        self._header_size = 0
+        self._header_size = self._unframed = 0
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(*_BAD, msg)

@@ -22,7 +22,12 @@ _text = msgspec.json.Decoder(str)
 # A string, or one character of structure; numbers and literals need no token of their own. Possessive, since what could be gone
 # back to is kept: eighty bytes for each escape.
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\],:]', re.DOTALL)
+_NAME = re.compile(rb'\s*("[^"\\]*+(?:\\.[^"\\]*+)*+")\s*:\s*', re.DOTALL)
 _AFTER_NAME = re.compile(rb"\s*:\s*")
+_AFTER_VALUE = re.compile(rb"\s*[,}]")
+_QUOTE = ord('"')
+_MOST_MEMBERS = 10_000  # of one object
+_MOST_SEARCHED = 1 << 20  # bytes of values that a repeated name hides
 _MAX_MODEL_NAME = 255
 
 
@@ -50,6 +55,8 @@ def read(raw: bytes) -> Body:
         fields = _object.decode(raw)
     except (UnicodeDecodeError, msgspec.MsgspecError, RecursionError) as error:
         raise InvalidBody(str(error)) from None
+    if len(fields) > _MOST_MEMBERS:
+        raise InvalidBody(f"more than {_MOST_MEMBERS} members")
     _refuse_two_readings(raw, fields)
     options = _stream_options(fields)
     limits = [_whole(fields, name) for name in ("max_tokens", "max_completion_tokens")]
@@ -88,38 +95,55 @@ def _refuse_two_readings(raw: bytes, fields: dict[str, msgspec.Raw]) -> None:
     if not exact:
         return
     seen = set()
-    for name, _, _ in _members(raw, 0):
+    for name, _, _ in _members(raw, fields):
         if name in seen and name in _GUARDED:
             raise InvalidParameter(f"repeated field {name}", message=f"`{name}` must not be repeated.", param=name)
         seen.add(name)
 
 
-def _members(raw: bytes, depth: int) -> Iterator[tuple[str, int, int]]:
-    """Name, start and end of the value, of each member of the object that stands at the top of valid JSON."""
-    name: bytes | None = None
-    start = 0
-    for token in _TOKEN.finditer(raw):
+def _members(raw: bytes, fields: dict[str, msgspec.Raw]) -> Iterator[tuple[str, int, int]]:
+    """Name, start and end of the value, of each member of the object that `raw` is; `fields` is its reading.
+
+    The values are known from there, so that they are stepped over, not searched; only where a repeated name has another value,
+    its end is looked for. Raises InvalidBody when that is too much to do while all other callers wait.
+    """
+    position = raw.index(b"{") + 1
+    searched = 0
+    for _ in range(_MOST_MEMBERS):
+        name = _NAME.match(raw, position)
+        if name is None:
+            return
+        text, start = _text.decode(name.group(1)), name.end()
+        value = bytes(fields[text])
+        end = start + len(value)
+        after = _AFTER_VALUE.match(raw, end) if raw.startswith(value, start) else None
+        if after is None:
+            end = _end_of_value(raw, start, _MOST_SEARCHED - searched)
+            searched += end - start
+            after = _AFTER_VALUE.match(raw, end)
+        yield text, start, end
+        if after is None:
+            return
+        position = after.end()
+    raise InvalidBody(f"more than {_MOST_MEMBERS} members")
+
+
+def _end_of_value(raw: bytes, start: int, most: int) -> int:
+    """Where the value that stands at `start` of valid JSON ends, if that is within `most` bytes. Raises InvalidBody."""
+    depth = 0
+    for token in _TOKEN.finditer(raw, start, start + most):
         kind = raw[token.start()]
         if kind in b"{[":
             depth += 1
         elif kind in b"}]":
+            if depth == 0:
+                return start + len(raw[start : token.start()].rstrip())
             depth -= 1
-            if depth == 0 and name is not None:
-                yield _text.decode(name), *_trimmed(raw, start, token.start())
-        elif depth == 1:
-            if kind == ord(","):
-                if name is not None:
-                    yield _text.decode(name), *_trimmed(raw, start, token.start())
-                name = None
-            elif kind == ord(":"):
-                start = token.end()
-            elif name is None:
-                name = token.group()
-
-
-def _trimmed(raw: bytes, start: int, end: int) -> tuple[int, int]:
-    value = raw[start:end]
-    return start + len(value) - len(value.lstrip()), start + len(value.rstrip())
+            if depth == 0:
+                return token.end()
+        elif depth == 0:
+            return token.end() if kind == _QUOTE else start + len(raw[start : token.start()].rstrip())
+    raise InvalidBody("a repeated field is too long to be compared")
 
 
 def _span(raw: bytes, fields: dict[str, msgspec.Raw], name: str) -> tuple[int, int]:
@@ -129,7 +153,7 @@ def _span(raw: bytes, fields: dict[str, msgspec.Raw], name: str) -> tuple[int, i
         match = _AFTER_NAME.match(raw, raw.index(needle) + len(needle))
         if match is not None:
             return match.end(), match.end() + len(bytes(fields[name]))
-    for member, start, end in _members(raw, 0):
+    for member, start, end in _members(raw, fields):
         if member == name:
             return start, end
     raise InvalidBody(f"{name} vanished")
@@ -144,10 +168,11 @@ def _usage_edit(body: Body) -> tuple[int, int, bytes]:
     value = body.raw[start:end]
     if value == b"null":
         return start, end, ask
-    for name, first, last in _members(value, 0):
+    options = _object.decode(value)
+    for name, first, last in _members(value, options):
         if name == "include_usage":
             return start + first, start + last, b"true"
-    comma = b"," if _object.decode(value) else b""
+    comma = b"," if options else b""
     return start + 1, start + 1, b'"include_usage":true' + comma
 
 
@@ -184,7 +209,7 @@ def _stream_options(fields: dict[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
         options = _object.decode(raw)
     except msgspec.MsgspecError as error:
         raise InvalidParameter(str(error), message="`stream_options` must be an object.", param="stream_options") from None
-    names = [name for name, _, _ in _members(raw, 0) if name.casefold() == "include_usage"]
+    names = [name for name, _, _ in _members(raw, options) if name.casefold() == "include_usage"]
     if names not in ([], ["include_usage"]):
         raise InvalidParameter(message="`include_usage` must not be repeated.", param="stream_options.include_usage")
     return options

@@ -82,7 +82,9 @@ async def test_answers_that_are_none_of_the_client_s_business(status: int) -> No
         w.at_rest()
 
 
-@pytest.mark.parametrize("answer", [UnsendableRequest("a header"), *(reply(status, b"no") for status in (400, 422, 429, 500, 501))])
+@pytest.mark.parametrize(
+    "answer", [UnsendableRequest("a header"), *(reply(status, b"no") for status in (400, 422, 429, 500, 501))]
+)
 async def test_what_a_caller_can_cause_does_not_speak_against_a_deployment(answer: ScriptedReply | Exception) -> None:
     """One caller's requests, however bad, must not have an upstream ejected for all others."""
     async with world() as w:

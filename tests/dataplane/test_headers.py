@@ -47,13 +47,22 @@ def test_what_never_comes_down(name: bytes) -> None:
 
 def test_the_caller_s_key_goes_up_in_no_field() -> None:
     """Clients that send their key in several fields at once do not hand it to the upstream in any of them."""
-    given = [(b"x-goog-api-key", b"sk-1"), (b"authorization", b"Bearer  sk-1 "), (b"x-auth", b"Token sk-1;v=2"), (b"x-a", b"sk-2")]
+    given = [
+        (b"x-goog-api-key", b"sk-1"),
+        (b"authorization", b"Bearer  sk-1 "),
+        (b"x-auth", b"Token sk-1;v=2"),
+        (b"x-a", b"sk-2"),
+    ]
     assert upward(given) == [(b"x-a", b"sk-2"), *_OURS]
 
 
 def test_white_space_around_a_value_does_not_go_up() -> None:
     """It is no part of the value, and a client library that is strict about it would refuse to send the request at all."""
-    assert upward([(b"x-a", b"1 \t"), (b"x-b", b" \xff 2 "), (b"x-c", b"")])[:3] == [(b"x-a", b"1"), (b"x-b", b"\xff 2"), (b"x-c", b"")]
+    assert upward([(b"x-a", b"1 \t"), (b"x-b", b" \xff 2 "), (b"x-c", b"")])[:3] == [
+        (b"x-a", b"1"),
+        (b"x-b", b"\xff 2"),
+        (b"x-c", b""),
+    ]
 
 
 @pytest.mark.parametrize("code", [0x00, 0x01, 0x0A, 0x0D, 0x1F, 0x7F])

@@ -1,6 +1,7 @@
 """Deadlines and sizes of request headers on a real server."""
 
 import asyncio
+import contextlib
 import inspect
 import json
 
@@ -103,6 +104,39 @@ async def test_headers_within_the_size_pass_with_a_large_body() -> None:
             assert (await client.reply())[0] == 200
 
 
+async def test_trailer_fields_are_no_header_fields() -> None:
+    """What comes behind a chunked body neither authenticates a call nor spoils it, and goes nowhere."""
+    async with world() as w, edge(w) as server:
+        w.upstreams.serve(MODEL, completion())
+        client = await server.client()
+        tail = b"d\r\n" + b'{"model":"m"}' + b"\r\n0\r\nauthorization: Bearer x\r\nx-trailer: 1\r\n\r\n"
+        await client.say(client.request(b"", "transfer-encoding: chunked", length=-1) + tail)
+        assert (await client.reply())[0] == 200
+        assert b"x-trailer" not in dict(w.upstreams.sent[0].headers)
+        good = f"authorization: Bearer {w.key.text}".encode()
+        head = b"POST /compatible-mode/v1/chat/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+        await client.say(head + tail.replace(b"authorization: Bearer x", good))
+        assert (await client.reply())[0] == 401
+
+
+@pytest.mark.parametrize("line", [b"x: y\r\n", b"x", b"\r\n"])
+async def test_trailers_have_a_size(line: bytes) -> None:
+    """Trailers without end, as many fields or one, or as the extension of a chunk, end the connection."""
+    async with world() as w, edge(w, header_bytes=10_000) as server:
+        client = await server.client()
+        await client.say(client.request(b"", "transfer-encoding: chunked", length=-1) + b"2\r\n{}\r\n")
+        start = b"1;" if line == b"\r\n" else b"0\r\nx: "
+        with contextlib.suppress(ConnectionError):
+            await client.say(start)
+            for _ in range(40):
+                await client.say((b"y" if line == b"\r\n" else line) * 1000)
+                await asyncio.sleep(0)
+        assert await client.closed()
+        await client.leave()
+        await until(lambda: w.bodies.held == 0)
+        w.at_rest()
+
+
 async def test_what_is_no_http_is_refused_in_the_same_shape() -> None:
     """Nonsense on the wire is a 400 that OpenAI's SDKs can read."""
     async with world() as w, edge(w) as server:
@@ -150,7 +184,7 @@ def test_uvicorn_still_has_the_names_that_are_touched() -> None:
         assert f"self.{name} = " in protocol or f"self.{name}: " in protocol, name
     for name in (
         "connection_made", "connection_lost", "data_received", "on_message_begin", "on_headers_complete",
-        "on_message_complete", "_start_asgi_task", "send_400_response",
+        "on_header", "on_body", "on_message_complete", "_start_asgi_task", "send_400_response",
     ):  # fmt: skip
         mine = inspect.signature(getattr(DeadlineProtocol, name))
         theirs = inspect.signature(getattr(httptools_impl.HttpToolsProtocol, name))
