@@ -1,18 +1,19 @@
 """How many tokens a call will use, guessed from what was learned of calls before it.
 
-Learned per model: input tokens a body byte, and output tokens a byte of stream; per workspace and model: the mean output. All
-are running means in which a new call weighs at least 2 %, so that they follow a change. They live in this process only: a wrong
-guess costs nothing that settlement does not mend.
+Learned per workspace and model: input tokens a body byte, output tokens a byte of stream, and the mean output. All are running
+means in which a new call weighs at least 2 %, so that they follow a change. Nothing is learned across workspaces: with a few odd
+bodies (an image by its address, a megabyte of white space) one tenant would set what others reserve, and what they are charged
+when they leave. They live in this process only.
 """
 
 import math
 from collections import OrderedDict
-from typing import Literal, TypeVar
+from typing import Literal
 
 from gateway.domain.usage import Usage
 
 ReserveOutput = Literal["none", "expected", "max"]
-_Key = TypeVar("_Key")
+_Pair = tuple[str, str]
 
 _BYTES_A_TOKEN = 4.0
 _FIRST_OUTPUT = 256.0
@@ -38,12 +39,12 @@ class Estimator:
 
     def __init__(self, reserve_output: ReserveOutput) -> None:
         self._reserve_output = reserve_output
-        self._input: OrderedDict[str, _Mean] = OrderedDict()
-        self._streamed: OrderedDict[str, _Mean] = OrderedDict()
-        self._output: OrderedDict[tuple[str, str], _Mean] = OrderedDict()
+        self._input: OrderedDict[_Pair, _Mean] = OrderedDict()
+        self._streamed: OrderedDict[_Pair, _Mean] = OrderedDict()
+        self._output: OrderedDict[_Pair, _Mean] = OrderedDict()
 
-    def input_tokens(self, model: str, body_bytes: int) -> int:
-        mean = self._input.get(model)
+    def input_tokens(self, workspace_id: str, model: str, body_bytes: int) -> int:
+        mean = self._input.get((workspace_id, model))
         return math.ceil(body_bytes * (mean.value if mean else 1 / _BYTES_A_TOKEN))
 
     def reserve(self, workspace_id: str, model: str, body_bytes: int, max_output: int | None, choices: int) -> int:
@@ -56,24 +57,25 @@ class Estimator:
                 most = max(0, max_output)
                 output = most if self._reserve_output == "max" else min(output, most)
         output = min(output, _MOST_OUTPUT) * min(choices, _MOST_OUTPUT)
-        return max(1, self.input_tokens(model, body_bytes) + math.ceil(output))
+        return max(1, self.input_tokens(workspace_id, model, body_bytes) + math.ceil(output))
 
-    def passed_by(self, model: str, events: int, stream_bytes: int) -> int:
+    def passed_by(self, workspace_id: str, model: str, events: int, stream_bytes: int) -> int:
         """Output tokens of a stream that ended without naming its usage: one an event at the least."""
-        mean = self._streamed.get(model)
+        mean = self._streamed.get((workspace_id, model))
         return max(events, math.ceil(stream_bytes * mean.value) if mean else 0)
 
     def learn(
         self, workspace_id: str, model: str, body_bytes: int, usage: Usage, *, choices: int = 1, stream_bytes: int = 0
     ) -> None:
+        pair = (workspace_id, model)
         if body_bytes and usage.input:
-            _mean(self._input, model).learn(usage.input / body_bytes)
+            _mean(self._input, pair).learn(usage.input / body_bytes)
         if stream_bytes and usage.output:
-            _mean(self._streamed, model).learn(usage.output / stream_bytes)
-        _mean(self._output, (workspace_id, model)).learn(usage.output / choices)
+            _mean(self._streamed, pair).learn(usage.output / stream_bytes)
+        _mean(self._output, pair).learn(usage.output / choices)
 
 
-def _mean(means: OrderedDict[_Key, _Mean], key: _Key) -> _Mean:
+def _mean(means: OrderedDict[_Pair, _Mean], key: _Pair) -> _Mean:
     """The mean kept for `key`, made if need be; the one not used for longest goes when there are too many."""
     mean = means.get(key)
     if mean is None:

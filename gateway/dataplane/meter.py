@@ -75,7 +75,7 @@ class Meter:
             return NOTHING_USED
         model = call.model.name if call.model else ""
         return Usage(
-            input=self.estimator.input_tokens(model, call.body_bytes),
-            output=self.estimator.passed_by(model, call.events, call.reply_bytes),
+            input=self.estimator.input_tokens(call.caller.workspace_id, model, call.body_bytes),
+            output=self.estimator.passed_by(call.caller.workspace_id, model, call.events, call.reply_bytes),
             estimated=True,
         )

@@ -39,20 +39,20 @@ def test_absurd_bounds_give_a_number_all_the_same(reserve: ReserveOutput) -> Non
 
 
 def test_estimates_follow_what_is_learnt() -> None:
-    """Input is learnt a model, output a workspace and model, and neither touches another's."""
+    """All is learnt for one workspace and model, and touches no other's: no tenant can set what others reserve or are charged."""
     estimator = Estimator("expected")
     for _ in range(60):
         estimator.learn("w", "m", 400, Usage(input=200, output=80), choices=2, stream_bytes=800)
     assert estimator.reserve("w", "m", 400, None, 1) == 240
     assert estimator.reserve("w", "m", 400, None, 2) == 280
-    assert estimator.reserve("other", "m", 400, None, 1) == 200 + 256
+    assert estimator.reserve("other", "m", 400, None, 1) == 100 + 256
     assert estimator.reserve("w", "other", 400, None, 1) == 100 + 256
-    assert estimator.passed_by("m", 3, 800) == 80
-    assert estimator.passed_by("m", 90, 800) == 90
-    assert estimator.passed_by("other", 3, 800) == 3
+    assert estimator.passed_by("w", "m", 3, 800) == 80
+    assert estimator.passed_by("w", "m", 90, 800) == 90
+    assert estimator.passed_by("w", "other", 3, 800) == estimator.passed_by("other", "m", 3, 800) == 3
     for _ in range(300):
         estimator.learn("w", "m", 400, Usage(input=400, output=8))
-    assert estimator.input_tokens("m", 400) == pytest.approx(400, abs=2)
+    assert estimator.input_tokens("w", "m", 400) == pytest.approx(400, abs=2)
 
 
 def test_what_is_learnt_is_bounded() -> None:
@@ -60,4 +60,4 @@ def test_what_is_learnt_is_bounded() -> None:
     estimator = Estimator("expected")
     for number in range(10_100):
         estimator.learn(f"w{number}", "m", 400, Usage(input=1, output=8))
-    assert len(estimator._output) == 10_000
+    assert len(estimator._output) == len(estimator._input) == 10_000
