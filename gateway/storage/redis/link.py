@@ -110,11 +110,9 @@ class Link(asyncio.Protocol):
         self._end(f"the connection was lost: {exc}" if exc else "the server closed the connection")
 
     def _end(self, why: str) -> None:
-        lost = self._lost
-        if lost is not None:
-            # The listener reads what was under way before it is forgotten.
-            lost(self, why)
-            self.drop()
+        if self._lost is not None:
+            # The listener takes what was under way, and drops the link.
+            self._lost(self, why)
 
 
 async def connect(address: Address, host: str, port: int, script: Script) -> Link:

@@ -25,8 +25,8 @@ return cmsgpack.pack(answers)
 
 @asynccontextmanager
 async def opened(url: str, script: bytes = ECHO, **options: Any) -> AsyncIterator[Store]:
-    """A store at `url`, connected, and closed in the end."""
-    store = Store(Address.of(url), script, **options)
+    """A store at `url`, connected, and closed in the end. Unless told, its deadline is one that a busy machine keeps too."""
+    store = Store(Address.of(url), script, **({"deadline_seconds": 20.0} | options))
     await store.open()
     try:
         await eventually(lambda: all(node.up for node in store.nodes()), "the store to connect")

@@ -79,8 +79,7 @@ async def test_a_slot_that_moves_is_followed(cluster: RedisCluster) -> None:
             assert (await store.ride(account, 3))[1] == there
         assert (await store.ask(account, 4))[:2] == [4, there]
         assert sum(state.failures for state in store.nodes()) == 0
-        # The map was read again: from now on the target is asked at once.
-        await asyncio.sleep(0.2)
+        # From now on the target is asked at once.
         items = {state.name: state.items for state in store.nodes()}
         await store.ask(account, 5)
         after = {state.name: state.items for state in store.nodes()}
@@ -90,12 +89,29 @@ async def test_a_slot_that_moves_is_followed(cluster: RedisCluster) -> None:
         assert (await store.ask(account, 6))[0] == 6
 
 
+async def test_one_redirection_is_reason_to_read_the_map_again(cluster: RedisCluster) -> None:
+    """When one account turns out to have moved, where the others have moved to is found without asking for each in vain."""
+    source = cluster.master_of(ACCOUNTS[0])
+    target = next(node for node in cluster.masters() if node is not source)
+    asked, silent = [account for account in ACCOUNTS if cluster.master_of(account) is source][:2]
+    async with opened(cluster.url) as store:
+        for account in (asked, silent):
+            await asyncio.to_thread(cluster.move_slot, slot_of(account), target)
+        assert store._nodes is not None
+        assert store._nodes.node(silent).name == f"127.0.0.1:{source.port}"
+        assert (await store.ask(asked, 1))[0] == 1
+        nodes = store._nodes
+        await eventually(lambda: nodes.node(silent).name == f"127.0.0.1:{target.port}", "the map to be read again")
+    for account in (asked, silent):
+        await asyncio.to_thread(cluster.move_slot, slot_of(account), source)
+
+
 async def test_a_sick_node_touches_only_its_accounts(cluster: RedisCluster) -> None:
     """While one master hangs, its accounts' calls fail, then at once; all other accounts' calls are answered."""
     sick = cluster.master_of(ACCOUNTS[0])
     theirs = [account for account in ACCOUNTS if cluster.master_of(account) is sick]
     others = [account for account in ACCOUNTS if account not in theirs]
-    async with opened(cluster.url) as store:
+    async with opened(cluster.url, deadline_seconds=0.5) as store:
         sick.hang()
         for _ in range(3):
             results = await asyncio.gather(*(store.ask(account, account) for account in ACCOUNTS), return_exceptions=True)
