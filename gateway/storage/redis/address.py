@@ -127,7 +127,7 @@ class Address:
             "password": self.password,
             "client_name": _CLIENT_NAME,
             "driver_info": None,  # Redis 6.2 does not know CLIENT SETINFO, and it would be a round trip for nothing
-            "socket_timeout": _CONNECT_SECONDS,
+            "socket_timeout": None,  # who connects limits the time of all of it
             "socket_connect_timeout": _CONNECT_SECONDS,
             "protocol": 2,
             "retry": Retry(NoBackoff(), 0),  # who connects has a back-off of its own

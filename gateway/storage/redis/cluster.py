@@ -11,7 +11,7 @@ from redis.crc import key_slot
 from gateway.storage.redis.address import Address, place
 from gateway.storage.redis.batches import account_key
 from gateway.storage.redis.link import Link, Script, connect
-from gateway.storage.redis.node import Node
+from gateway.storage.redis.node import Node, end
 from gateway.storage.redis.queue import Entry
 from gateway.storage.redis.refusals import Refusal
 from gateway.storage.redis.single import CONNECT_SECONDS
@@ -51,7 +51,8 @@ class Cluster:
         self._known = False
         self._wanted = asyncio.Event()
         self._follower: asyncio.Task[None] | None = None
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._closing = False
+        self._left: list[Node] = []
 
     def open(self) -> None:
         self._wanted.set()
@@ -65,16 +66,14 @@ class Cluster:
         return list(self._nodes.values()) or [self._nowhere]
 
     async def close(self) -> None:
+        self._closing = True
         if self._follower is not None:
-            self._follower.cancel()
-            await asyncio.wait([self._follower])
-        nodes = [*self._nodes.values(), self._nowhere]
+            await end(self._follower)
+        nodes = [*self._nodes.values(), *self._left, self._nowhere]
         for node in nodes:
             node.close()
         for node in nodes:
             await node.closed()
-        if self._leaving:
-            await asyncio.wait(self._leaving)
 
     # What nodes tell
 
@@ -109,11 +108,13 @@ class Cluster:
     # The map
 
     async def _follow(self) -> None:
-        while True:
+        while not self._closing:
             await self._wanted.wait()
             self._wanted.clear()
             try:
-                self._adopt(await self._read())
+                ranges = await self._read()
+                if not self._closing:
+                    self._adopt(ranges)
             except Exception as error:  # noqa: BLE001 — whatever is wrong with one reading of the map, the next one must come
                 self._nowhere.trip(f"no node shows the cluster's slots: {error}")
                 self._wanted.set()
@@ -174,9 +175,8 @@ class Cluster:
         for at in self._nodes.keys() - masters - self._pointed_to.keys():
             node = self._nodes.pop(at)
             waiting += node.leave()
-            task = self._loop.create_task(node.closed())
-            self._leaving.add(task)
-            task.add_done_callback(self._leaving.discard)
+            self._left.append(node)
+        self._left = [node for node in self._left if not node.ended]
         if self._nowhere in slots:
             self._nowhere.trip("no node holds the account's slot")
         else:

@@ -270,7 +270,7 @@ class Node:
         self._keeper = self._loop.create_task(self._keep(), name=f"redis {self.name}")
 
     async def _keep(self) -> None:
-        while not self._leaving:
+        while not self.leaving():
             self._gone.clear()
             try:
                 link = await self._connect()
@@ -279,6 +279,9 @@ class Node:
                 self.trip(f"cannot connect: {self._error}")
                 self._owner.troubled(self)
             else:
+                if self.leaving():
+                    link.drop()
+                    return
                 self._reached(link)
                 await self._gone.wait()
             if self.breaker.open:
@@ -305,6 +308,15 @@ class Node:
     def idle(self) -> bool:
         """Whether nothing waits and nothing is under way."""
         return not (self._in_flight or len(self._queue))
+
+    def leaving(self) -> bool:
+        """Whether it takes nothing more."""
+        return self._leaving
+
+    @property
+    def ended(self) -> bool:
+        """Whether its task has ended: it will not connect any more."""
+        return self._keeper is None or self._keeper.done()
 
     def leave(self) -> list[Entry]:
         """The node holds no account any more: it ends once what is under way was answered. Returns what was not sent."""
@@ -333,7 +345,7 @@ class Node:
     async def closed(self) -> None:
         """Wait until the task has ended."""
         if self._keeper is not None:
-            await asyncio.wait([self._keeper])
+            await end(self._keeper)
 
     def state(self) -> NodeState:
         return NodeState(
@@ -351,3 +363,10 @@ class Node:
             seconds=self._seconds,
             error=self._error,
         )
+
+
+async def end(task: asyncio.Task[None]) -> None:
+    """Cancel a task until it has ended: `asyncio.wait_for`, which redis-py uses, can swallow a cancellation before Python 3.12."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=0.05)
