@@ -5,18 +5,18 @@ its environment name, its unit, and what it expects in words. A message never qu
 """
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, SecretStr
 from pydantic.fields import FieldInfo
 
+from gateway.domain.upstreams import ModelNames, read_base_url, read_models
+
 _SIZE = re.compile(r"(\d+)\s*(|B|KiB|MiB|GiB|kB|KB|MB|GB)", re.ASCII)
 _FACTORS = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9}
-_MODEL = re.compile(r"[^\s,=*]{1,255}")
 _DATABASES = {
     "sqlite": "sqlite+aiosqlite",
     "sqlite+aiosqlite": "sqlite+aiosqlite",
@@ -35,18 +35,6 @@ class About:
     unit: str = ""
     quotable: bool = True
     shown_default: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ModelNames:
-    """The models of an upstream: public names and its own, and whether it serves besides whatever it lists (`*`)."""
-
-    names: Mapping[str, str] = field(default_factory=dict)
-    lists: bool = True
-
-    def __str__(self) -> str:
-        named = [public if public == own else f"{public}={own}" for public, own in self.names.items()]
-        return ",".join([*named, "*"] if self.lists else named)
 
 
 def _setting(default: object, description: str, about: About, **constraints: Any) -> Any:
@@ -170,25 +158,8 @@ def _text(value: object) -> str:
     raise ValueError("it is no text")
 
 
-def base_url(value: object) -> str:
-    """The base URL of an upstream, without a slash at its end. Raises ValueError, whose text quotes nothing of it."""
-    value = _text(value).strip()
-    try:
-        parts = urlsplit(value)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        raise ValueError("its host or port cannot be read") from None
-    if parts.scheme not in ("http", "https"):
-        raise ValueError("it does not begin with http:// or https://")
-    if not host or port == 0 or not re.fullmatch(r"[!-~]+", value, re.ASCII):
-        raise ValueError("its host or port cannot be read")
-    if parts.username is not None or parts.password is not None:
-        raise ValueError("it holds a user name or password; give the credential as api_key instead")
-    if parts.query or parts.fragment or value.endswith(("?", "#")):
-        raise ValueError("it has a query or a fragment, behind which no path can be appended")
-    if parts.path.rstrip("/").endswith(("/chat/completions", "/completions", "/embeddings", "/models")):
-        raise ValueError("it names one endpoint; leave out what comes behind /v1")
-    return value.rstrip("/")
+def _base_url(value: object) -> str:
+    return read_base_url(_text(value))
 
 
 def database_url(value: object) -> str:
@@ -216,42 +187,15 @@ def redis_url(value: object) -> str:
     return value
 
 
-def named_models(value: object) -> ModelNames:
-    """Model names as they are configured: one text, a list of texts, or a table of public names and own names."""
-    match value:
-        case ModelNames():
-            return value
-        case str():
-            parts = [part.strip() for part in value.split(",")]
-        case list() if all(isinstance(part, str) for part in value):
-            parts = [part.strip() for part in value]
-        case dict() if all(isinstance(own, str) for own in value.values()):
-            parts = [public if public == own == "*" else f"{public}={own}" for public, own in value.items()]
-        case _:
-            raise ValueError("it is no list of names")
-    names: dict[str, str] = {}
-    for part in (part for part in parts if part and part != "*"):
-        public, separator, own = part.partition("=")
-        public, own = public.strip(), own.strip() if separator else public.strip()
-        if not (_MODEL.fullmatch(public) and _MODEL.fullmatch(own) and part.isprintable()):
-            raise ValueError(f"{part[:80]!r} is no model name")
-        if public in names:
-            raise ValueError(f"{public!r} stands there twice")
-        names[public] = own
-    if not any(parts):
-        raise ValueError("it names no model")
-    return ModelNames(names, lists="*" in parts)
-
-
 Whole = Annotated[int, BeforeValidator(_whole)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 Size = Annotated[int, BeforeValidator(_size)]
-BaseUrl = Annotated[str, BeforeValidator(base_url)]
+BaseUrl = Annotated[str, BeforeValidator(_base_url)]
 DatabaseUrl = Annotated[SecretStr, BeforeValidator(database_url)]
 RedisUrl = Annotated[SecretStr, BeforeValidator(redis_url)]
 Credential = Annotated[SecretStr, BeforeValidator(_sendable)]
-Models = Annotated[ModelNames, BeforeValidator(named_models), PlainSerializer(str)]
+Models = Annotated[ModelNames, BeforeValidator(read_models), PlainSerializer(str)]
 Folder = Annotated[Path, BeforeValidator(_folder)]
 Lower = BeforeValidator(_lower)
 

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, S
 from pydantic_core import PydanticCustomError
 
 from gateway.control.paging import DEFAULT_LIMIT, MAX_LIMIT
-from gateway.control.services.checks import is_model_name
+from gateway.domain.upstreams import is_model_name
 
 Item = TypeVar("Item")
 
@@ -189,7 +189,7 @@ class UpstreamIn(Body):
     name: UpstreamName | None = None
     base_url: BaseUrl
     api_key: Secret | None = None
-    models: UpstreamModels
+    models: UpstreamModels = "*"
     weight: Weight = 1
     enabled: StrictBool = True
 

@@ -12,13 +12,12 @@ from typing import Any
 import msgspec
 
 from gateway.domain.faults import UpstreamFault
-from gateway.domain.upstreams import Headers, Upstream
+from gateway.domain.upstreams import Headers, Upstream, is_model_name
 from gateway.upstream.client import HttpClient
 from gateway.upstream.directory import Directory
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_NAMES = 10_000
-MAX_NAME = 255  # characters; the width of a model's name in the database
 
 _HEADERS: Headers = [(b"accept", b"application/json"), (b"accept-encoding", b"identity")]
 _OK = 200
@@ -39,11 +38,6 @@ class ListingRefused(Exception):  # noqa: N818 — says what was done with the r
     """A reply to `GET models` that cannot be taken as a list of models."""
 
 
-def could_be_listed(name: str) -> bool:
-    """Whether a name is one that may be taken from a list: 1 to 255 printable characters."""
-    return 0 < len(name) <= MAX_NAME and name.isprintable()
-
-
 def names_in(body: bytes) -> tuple[str, ...]:
     """The names of a list of models in OpenAI's form, each once, in order; entries without a usable name are left out.
 
@@ -55,7 +49,7 @@ def names_in(body: bytes) -> tuple[str, ...]:
         raise ListingRefused("the list of models is not of the form that OpenAI's API has") from None
     if len(listed) > MAX_NAMES:
         raise ListingRefused(f"the list of models has {len(listed):,} entries; at most {MAX_NAMES:,} are taken")
-    return tuple(dict.fromkeys(one.id for one in listed if isinstance(one.id, str) and could_be_listed(one.id)))
+    return tuple(dict.fromkeys(one.id for one in listed if isinstance(one.id, str) and is_model_name(one.id)))
 
 
 class Listings:
@@ -137,7 +131,7 @@ class Listings:
 
         Returns as soon as the name is served, or when every list is read. Calls at the same time share the reads.
         """
-        if not could_be_listed(name):
+        if not is_model_name(name):
             return
         pending = {task for upstream in self._directory.listing() if (task := self._forced_read(upstream)) is not None}
         while pending and name not in self._directory.served:

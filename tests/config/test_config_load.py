@@ -6,7 +6,7 @@ import pytest
 
 from gateway.config import ConfigError, Settings, find, known_settings, load, unknown_names, upstreams_of
 from gateway.config_schema import UpstreamTable
-from gateway.config_values import ModelNames
+from gateway.domain.upstreams import ModelNames
 
 SECRET = "s3cret-of-this-test"
 

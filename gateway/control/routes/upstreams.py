@@ -11,12 +11,35 @@ from gateway.control.policy import GuardedRoute, operator
 from gateway.control.problems import BadRequest
 from gateway.control.schemas import PAGE, Cursor, Id, Limit, when
 from gateway.control.services import upstreams
-from gateway.control.services.upstreams import KnownUpstream, read_base_url, read_models
-from gateway.domain.upstreams import Upstream
+from gateway.control.services.upstreams import KnownUpstream
+from gateway.domain.upstreams import ModelNames, Upstream, read_base_url, read_models
 
 router = APIRouter(prefix="/upstreams", tags=["upstreams"], route_class=GuardedRoute)
 
 _NULLABLE = frozenset({"api_key"})
+_REMEDIES = {
+    "base_url": "Give a full address such as https://models.example/v1.",
+    "models": 'Name models as "a" or "a=name-over-there", each once, or "*" for all that the upstream lists.',
+}
+
+
+def _base_url(text: str) -> str:
+    try:
+        return read_base_url(text)
+    except ValueError as error:
+        raise _refused("base_url", error) from None
+
+
+def _models(models: object) -> ModelNames:
+    try:
+        return read_models(models)
+    except ValueError as error:
+        raise _refused("models", error) from None
+
+
+def _refused(field: str, error: ValueError) -> BadRequest:
+    why = str(error)
+    return BadRequest.field(field, f"{why[0].upper()}{why[1:]}. {_REMEDIES[field]}")
 
 
 def _shown(known: KnownUpstream) -> schemas.Upstream:
@@ -53,15 +76,14 @@ async def list_upstreams(
 @operator
 async def create_upstream(*, services: UsedServices, caller: KnownCaller, body: schemas.UpstreamIn) -> schemas.Upstream:
     """A new upstream, in use when the answer is sent."""
-    base_url = read_base_url(body.base_url)
-    models, lists_models = read_models(body.models)
+    base_url, models = _base_url(body.base_url), _models(body.models)
     upstream = Upstream(
         id="",
         name=body.name or (urlsplit(base_url).hostname or base_url)[:120],
         base_url=base_url,
         api_key=body.api_key,
-        models=models,
-        lists_models=lists_models,
+        models=models.names,
+        lists_models=models.lists,
         weight=body.weight,
         enabled=body.enabled,
     )
@@ -85,9 +107,10 @@ async def change_upstream(
         if value is None and name not in _NULLABLE:
             raise BadRequest.field(name, "This field cannot be null; leave it out to keep it as it is.")
     if "base_url" in fields:
-        fields["base_url"] = read_base_url(fields["base_url"])
+        fields["base_url"] = _base_url(fields["base_url"])
     if "models" in fields:
-        fields["models"], fields["lists_models"] = read_models(fields["models"])
+        models = _models(fields["models"])
+        fields["models"], fields["lists_models"] = models.names, models.lists
     return _shown(await upstreams.change(services, caller, upstream_id, fields))
 
 

@@ -7,21 +7,18 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import urlsplit
 
 from gateway.control.context import Caller, Services
 from gateway.control.paging import Page, after_name, cut
 from gateway.control.ports import UpstreamState
-from gateway.control.problems import BadRequest, Conflict, NotFound
+from gateway.control.problems import Conflict, NotFound
 from gateway.control.services.audit import record
-from gateway.control.services.checks import LONGEST_MODEL_NAME, is_model_name, saved
+from gateway.control.services.checks import saved
 from gateway.domain import ids
 from gateway.domain.upstreams import Upstream
 from gateway.storage.sql import upstreams
 from gateway.storage.sql.engine import AsyncConnection, reading, writing
 from gateway.storage.sql.upstreams import UpstreamRow
-
-_MOST_MODELS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,53 +28,6 @@ class KnownUpstream:
     upstream: Upstream
     state: UpstreamState | None
     row: UpstreamRow | None
-
-
-def read_models(models: list[str] | dict[str, str] | str) -> tuple[dict[str, str], bool]:
-    """Public names to the upstream's own, and whether it serves what it lists. Raises BadRequest.
-
-    Takes `["a", "b=own name"]`, `{"b": "own name"}`, and `*` alone or among names.
-    """
-    if isinstance(models, dict):
-        pairs = list(models.items())
-    else:
-        pairs = [_pair(name) for name in ([models] if isinstance(models, str) else models)]
-    named: dict[str, str] = {}
-    for public, own in pairs:
-        if public == "*":
-            continue
-        if not (is_model_name(public) and is_model_name(own)):
-            raise BadRequest.field("models", f"A model's name has 1 to {LONGEST_MODEL_NAME} printable characters.")
-        if named.get(public, own) != own:
-            raise BadRequest.field("models", f"The public name {public} stands twice, for two names of the upstream; keep one.")
-        named[public] = own
-    lists_models = any(public == "*" for public, _own in pairs)
-    if not named and not lists_models:
-        raise BadRequest.field("models", 'Name at least one model, or "*" for all that the upstream lists itself.')
-    if len(named) > _MOST_MODELS:
-        raise BadRequest.field("models", f"At most {_MOST_MODELS:,} models can be named; use * for what the upstream lists.")
-    return named, lists_models
-
-
-def _pair(text: str) -> tuple[str, str]:
-    public, found, own = text.strip().partition("=")
-    return (public.strip(), own.strip()) if found else (public, public)
-
-
-def read_base_url(text: str) -> str:
-    """The address without a slash at its end. Raises BadRequest for what is no plain http or https address."""
-    try:
-        parts = urlsplit(text)
-        fine = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        fine = False
-    if not fine or not text.isascii() or not text.isprintable() or " " in text or "\\" in text:
-        raise BadRequest.field("base_url", "Give a full address that begins with http:// or https://, such as https://host/v1.")
-    if "?" in text or "#" in text:
-        raise BadRequest.field("base_url", "Leave out the query and the fragment; the path of each call is added to base_url.")
-    if "@" in parts.netloc:
-        raise BadRequest.field("base_url", "Leave out the user name and password; send the credential as api_key.")
-    return text.rstrip("/")
 
 
 async def _in_use(services: Services) -> None:
