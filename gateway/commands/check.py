@@ -1,25 +1,29 @@
 """`gateway check`: what would keep the gateway from starting or from serving, found before it is started."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
+from typing import TypeVar
 
 import click
-import httpx2
 
-from gateway.commands import database, folder, listen, output, secret_files
+from gateway.commands import ask_upstreams, database, folder, listen, output, secret_files
 from gateway.commands.help import examples
 from gateway.commands.output import Failure
 from gateway.config import ConfigError, Problem, Settings, current_unknown_names, from_environment, upstreams_of
+from gateway.domain.credentials import pepper_fingerprint
 from gateway.domain.faults import LimitsUnavailable
 from gateway.domain.upstreams import Upstream
 from gateway.storage.redis.address import Address
 from gateway.storage.redis.demands import Finding, examine
+from gateway.storage.sql import upstreams as stored_upstreams
+from gateway.storage.sql.engine import AsyncEngine, create_engine, reading
+from gateway.storage.sql.meta import compare_peppers, pepper_in_use
 from gateway.storage.sql.migrate import SchemaOutdated
 
-_ASK_SECONDS = 5.0
-_REFUSED = (401, 403)
-_OK = 200
+_UP_TO_DATE = "its schema is up to date"
+
+Found = TypeVar("Found")
 
 
 class _Findings:
@@ -30,12 +34,15 @@ class _Findings:
         self.warnings: list[Problem] = []
         self.fine: list[str] = []
 
-    def part(self, name: str, look: Callable[[], str]) -> None:
-        """Keep what `look` says is fine, or its Failure as a problem."""
+    def part(self, name: str, look: Callable[[], str]) -> str | None:
+        """Keep, and return, what `look` says is fine; or keep its Failure as a problem."""
         try:
-            self.fine.append(f"{name}: {look()}")
+            words = look()
         except Failure as failure:
             self.problems.append(Problem(name, failure.problem, failure.remedy))
+            return None
+        self.fine.append(f"{name}: {words}")
+        return words
 
 
 @click.command(epilog=examples("GATEWAY_CONFIG=/etc/gateway/gateway.toml gateway check"))
@@ -55,19 +62,17 @@ def check(json: bool) -> None:
 
 
 def _look_around(settings: Settings, findings: _Findings) -> None:
-    data = settings.storage.data_dir
-    if data.is_dir():
-        findings.part("data folder", lambda: _folder(settings, findings))
-    else:
-        findings.fine.append(f"data folder: {data} will be made")
+    findings.part("data folder", lambda: _folder(settings, findings))
     findings.part("address", lambda: _address(settings))
-    findings.part("database", lambda: _database(settings))
+    upstreams = upstreams_of(settings)
+    if findings.part("database", lambda: _database(settings)) == _UP_TO_DATE:
+        findings.part("key pepper", lambda: _pepper(settings))
+        findings.part("stored upstreams", lambda: _add_stored(settings, upstreams))
     if settings.storage.redis_url is not None:
         _redis(settings.storage.redis_url.get_secret_value(), settings.limits.failover_hold_seconds, findings)
-    upstreams = upstreams_of(settings)
     if not upstreams:
-        findings.fine.append("upstreams: none in the settings; without any in the database, the demo upstream is started")
-    for upstream, problem in zip(upstreams, asyncio.run(_ask_all(upstreams)), strict=True):
+        findings.fine.append("upstreams: none in the settings and none stored, so the demo upstream is started")
+    for upstream, problem in zip(upstreams, asyncio.run(ask_upstreams.every(upstreams)), strict=True):
         if problem is None:
             findings.fine.append(f"upstream {upstream.name}: it answers")
         else:
@@ -76,12 +81,15 @@ def _look_around(settings: Settings, findings: _Findings) -> None:
 
 def _folder(settings: Settings, findings: _Findings) -> str:
     data = settings.storage.data_dir
-    warnings = folder.prepare(data)
-    for name in (secret_files.TOKEN_FILE, secret_files.PEPPER_FILE):
-        if (data / name).exists():
-            warnings += secret_files.examine(data / name)
+    is_there = data.is_dir()
+    if is_there:
+        warnings = folder.prepare(data)
+    else:
+        folder.can_be_made(data)
+        warnings = []
+    warnings += secret_files.examine(settings)
     findings.warnings += [Problem(str(data), *warning.split("; ", 1)) for warning in warnings]
-    return str(data)
+    return str(data) if is_there else f"{data} will be made"
 
 
 def _address(settings: Settings) -> str:
@@ -100,6 +108,8 @@ def _address(settings: Settings) -> str:
 def _database(settings: Settings) -> str:
     file = settings.database_file
     if file is not None and not file.exists():
+        if file.parent != settings.storage.data_dir and not file.parent.is_dir():
+            raise Failure(f"there is no folder {file.parent} for its file", "Make the folder, or correct GATEWAY_DATABASE_URL.")
         return f"{file} will be made"
     try:
         asyncio.run(database.check(settings))
@@ -107,7 +117,7 @@ def _database(settings: Settings) -> str:
         if settings.embedded and "older" in str(error):
             return "its schema is older, and is brought up to date at the start"
         raise Failure("its schema does not fit", str(error)) from None
-    return "its schema is up to date"
+    return _UP_TO_DATE
 
 
 def _redis(url: str, hold_seconds: float, findings: _Findings) -> None:
@@ -133,29 +143,44 @@ def _redis(url: str, hold_seconds: float, findings: _Findings) -> None:
         findings.fine.append(f"redis: {address} is as the gateway needs it")
 
 
-async def _ask_all(upstreams: list[Upstream]) -> list[Problem | None]:
-    async with httpx2.AsyncClient(timeout=_ASK_SECONDS, trust_env=False) as client:
-        return await asyncio.gather(*(_ask(client, upstream) for upstream in upstreams))
+def _reading(settings: Settings, read: Callable[[AsyncEngine], Awaitable[Found]]) -> Found:
+    """What `read` finds in the database. Raises Failure."""
+
+    async def open_and_read() -> Found:
+        engine = create_engine(settings.database_url)
+        try:
+            return await read(engine)
+        finally:
+            await engine.dispose()
+
+    with database.explained():
+        return asyncio.run(open_and_read())
 
 
-async def _ask(client: httpx2.AsyncClient, upstream: Upstream) -> Problem | None:
-    """What is wrong with an upstream, seen by its list of models, which costs nothing."""
-    headers = {"authorization": f"Bearer {upstream.api_key}"} if upstream.api_key else {}
-    source = f"upstream {upstream.name}"
-    try:
-        reply = await client.get(f"{upstream.base_url}/models", headers=headers)
-    except (httpx2.TransportError, httpx2.InvalidURL) as error:
-        words = str(error) or type(error).__name__
-        return Problem(source, f"{upstream.base_url} cannot be reached: {words}", "Check its base_url and that the server runs.")
-    if reply.status_code in _REFUSED:
-        return Problem(source, f"{upstream.base_url} refuses the credential ({reply.status_code})", "Check its api_key.")
-    if reply.status_code != _OK and upstream.lists_models:
-        return Problem(
-            source,
-            f"{upstream.base_url}/models answers {reply.status_code}, so its models cannot be listed",
-            "Check its base_url (most end in /v1), or name its models instead of *.",
+def _pepper(settings: Settings) -> str:
+    stored = _reading(settings, pepper_in_use)
+    if stored is None:
+        return "the database has seen none yet"
+    pepper = secret_files.key_pepper(settings)
+    if pepper is None:
+        raise Failure(
+            f"the database was first started with one, and there is none in {settings.storage.data_dir}",
+            "Put it back (GATEWAY_KEY_PEPPER, or the file key-pepper in the data folder); with a new one no API key would work.",
         )
-    return None
+    with database.explained():
+        compare_peppers(stored, pepper_fingerprint(pepper.encode()))
+    return "it is the one that the stored keys were made with"
+
+
+def _add_stored(settings: Settings, upstreams: list[Upstream]) -> str:
+    stored = [each for each in _reading(settings, _stored) if each.enabled]
+    upstreams += stored
+    return f"{len(stored)} to be asked"
+
+
+async def _stored(engine: AsyncEngine) -> list[Upstream]:
+    async with reading(engine) as connection:
+        return [row.upstream for row in await stored_upstreams.every(connection)]
 
 
 def _report(findings: _Findings, *, json: bool) -> None:

@@ -39,6 +39,14 @@ def prepare(folder: Path) -> list[str]:
     return []
 
 
+def can_be_made(folder: Path) -> None:
+    """Whether `prepare` could make a folder that is not there, found without making it. Raises Failure."""
+    nearest = next(each for each in [folder.absolute(), *folder.absolute().parents] if each.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        why = "cannot be written to" if nearest.is_dir() else "is no folder"
+        raise Failure(f"the data folder {folder} cannot be made: {nearest} {why}", "Set GATEWAY_DATA_DIR to a folder that can.")
+
+
 class Lock:
     """The lock while it is held."""
 

@@ -11,6 +11,7 @@ from gateway.config import Secrets, Settings
 TOKEN_FILE = "admin-token"  # noqa: S105 — a file's name
 PEPPER_FILE = "key-pepper"
 _BYTES = 32
+_SHORT = 16
 
 
 def obtain(settings: Settings) -> tuple[Secrets, list[str]]:
@@ -22,24 +23,43 @@ def obtain(settings: Settings) -> tuple[Secrets, list[str]]:
 
 def admin_token(settings: Settings) -> str | None:
     """The admin token as it is set or was made, without making one; None if there is none. Raises Failure."""
-    if settings.secrets.admin_token is not None:
-        return settings.secrets.admin_token.get_secret_value()
-    path = settings.storage.data_dir / TOKEN_FILE
-    return _read(path, "GATEWAY_ADMIN_TOKEN")[0] if path.exists() else None
+    found = _kept(settings, "admin_token", TOKEN_FILE, "GATEWAY_ADMIN_TOKEN")
+    return None if found is None else found[0]
 
 
-def examine(path: Path) -> list[str]:
-    """Warnings about a secret's file that exists. Raises Failure where it cannot be used."""
-    return _read(path, "the environment variable")[1]
+def key_pepper(settings: Settings) -> str | None:
+    """The key pepper in the same way."""
+    found = _kept(settings, "key_pepper", PEPPER_FILE, "GATEWAY_KEY_PEPPER")
+    return None if found is None else found[0]
+
+
+def examine(settings: Settings) -> list[str]:
+    """Warnings about the secrets that there are, without making any. Raises Failure where one cannot be used."""
+    token = _kept(settings, "admin_token", TOKEN_FILE, "GATEWAY_ADMIN_TOKEN")
+    pepper = _kept(settings, "key_pepper", PEPPER_FILE, "GATEWAY_KEY_PEPPER")
+    return [warning for found in (token, pepper) if found is not None for warning in found[1]]
+
+
+def _kept(settings: Settings, name: str, file: str, variable: str) -> tuple[str, list[str]] | None:
+    """A secret that is set or was made, and warnings; None if there is none."""
+    given = getattr(settings.secrets, name)
+    if given is not None:
+        text: str = given.get_secret_value()
+        if len(text) < _SHORT:
+            return text, [
+                f"{variable} is so short that it can be guessed; take a random one, such as openssl rand -hex 32 prints"
+            ]
+        return text, []
+    path = settings.storage.data_dir / file
+    return _read(path, variable) if path.exists() else None
 
 
 def _one(settings: Settings, name: str, file: str, variable: str) -> tuple[str, list[str]]:
-    given = getattr(settings.secrets, name)
-    if given is not None:
-        return given.get_secret_value(), []
+    kept = _kept(settings, name, file, variable)
+    if kept is not None:
+        return kept
     path = settings.storage.data_dir / file
-    if not path.exists():
-        _make(path)
+    _make(path)
     return _read(path, variable)
 
 

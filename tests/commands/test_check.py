@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from tests.commands.cli_runner import Cli
-from tests.support.gateway_process import GatewayProcess
+from tests.support.gateway_process import KEY_PEPPER, GatewayProcess
 from tests.support.redis_server import RedisServer
 
 
@@ -103,7 +103,7 @@ def test_an_upstream_that_is_away(cli: Cli) -> None:
 def test_a_running_gateway_is_in_order(cli: Cli) -> None:
     """Checking beside a running gateway finds its port taken by itself, which is no problem."""
     with GatewayProcess(cli.data) as gateway:
-        ran = cli("check", GATEWAY_PORT=str(gateway.port))
+        ran = cli("check", GATEWAY_PORT=str(gateway.port), GATEWAY_KEY_PEPPER=KEY_PEPPER)
         assert ran.code == 0
         assert gateway.address in ran.stdout
 
@@ -171,3 +171,57 @@ def test_migrate_says_what_it_does(cli: Cli) -> None:
     quiet = cli("migrate", "--quiet")
     assert (quiet.code, quiet.stdout, quiet.stderr) == (0, "", "")
     assert "up to date" in cli("migrate").stdout
+
+
+def test_another_pepper_is_noticed(cli: Cli) -> None:
+    """A pepper that the stored keys were not made with, or none any more, is a problem before the start; nothing is made."""
+    cli("workspaces", "list")
+    assert "the one that the stored keys were made with" in cli("check", GATEWAY_PORT="0").stdout
+    other = cli("check", GATEWAY_PORT="0", GATEWAY_KEY_PEPPER="another-pepper-than-before")
+    assert other.code == 1
+    assert "Put the former pepper back" in other.stdout
+    (cli.data / "key-pepper").unlink()
+    gone = cli("check", "--json", GATEWAY_PORT="0")
+    assert gone.code == 1
+    assert [problem["source"] for problem in json.loads(gone.stdout)["problems"]] == ["key pepper"]
+    assert not (cli.data / "key-pepper").exists()
+
+
+def test_stored_upstreams_are_asked(cli: Cli, model_server: str) -> None:
+    """Upstreams of the database are asked as those of the settings are, but for disabled ones."""
+    cli("upstreams", "add", f"{model_server}/v1", "--name", "well", "--api-key", "right")
+    cli("upstreams", "add", f"{model_server}/v1", "--name", "off", "--disabled")
+    fine = cli("check", GATEWAY_PORT="0")
+    assert fine.code == 0
+    assert "upstream well: it answers" in fine.stdout
+    assert "demo" not in fine.stdout
+    cli("upstreams", "add", f"{model_server}/v1", "--name", "ill", "--api-key", "wrong")
+    ran = cli("check", GATEWAY_PORT="0")
+    assert ran.code == 1
+    assert "upstream ill" in ran.stdout
+    assert "upstream off" not in ran.stdout
+
+
+def test_a_data_folder_that_cannot_be_made(cli: Cli) -> None:
+    """A file in the place of the data folder, or of a folder above it, is found before the start."""
+    (cli.folder / "file").write_text("")
+    for place in ("file", "file/data"):
+        ran = cli("check", GATEWAY_PORT="0", GATEWAY_DATA_DIR=str(cli.folder / place))
+        assert ran.code == 1, ran.stdout
+        assert "GATEWAY_DATA_DIR" in ran.stdout
+
+
+def test_a_database_file_without_its_folder(cli: Cli) -> None:
+    """A database file is made, but not the folder that it is to stand in, unless that is the data folder."""
+    ran = cli("check", GATEWAY_PORT="0", GATEWAY_DATABASE_URL=f"sqlite:///{cli.folder}/none/gateway.db")
+    assert ran.code == 1
+    assert "there is no folder" in ran.stdout
+
+
+def test_a_short_secret_is_warned_of(cli: Cli) -> None:
+    """A token that can be guessed is pointed out, and not shown."""
+    ran = cli("check", "--json", GATEWAY_PORT="0", GATEWAY_ADMIN_TOKEN="hunter2")
+    found = json.loads(ran.stdout)
+    assert found["ok"]
+    assert "GATEWAY_ADMIN_TOKEN" in found["warnings"][0]["problem"]
+    assert "hunter2" not in ran.stdout
