@@ -104,7 +104,9 @@ def current_unknown_names() -> list[Problem]:
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.7)
+    # Environment names are in upper case, keys of the file in lower.
+    case = str.upper if name.startswith(PREFIX) else str
+    near = difflib.get_close_matches(case(name), list(known), n=1, cutoff=0.7)
     return f"Did you mean {near[0]}?" if near else f"Remove it; {_LISTED}."
 
 
@@ -189,7 +191,7 @@ class _Merged:
         else:
             problem = f"{key} cannot be used: {why or f'it is not {setting.expects}'}"
         default = f"; the default is {setting.default}" if setting.default and setting.default != "required" else ""
-        return Problem(source, problem, f"Set {setting.env or key} to {setting.expects}{default}.")
+        return Problem(source, problem, f"Set {self.origins.get(key, key)} to {setting.expects}{default}.")
 
     def _value(self, location: tuple[int | str, ...]) -> object:
         value: Any = self.data

@@ -39,4 +39,4 @@ def audit(work: Work, account: str | None, action: str | None, target: str | Non
     """Show who changed what, the newest first."""
     account_id = None if account is None else work.account(account)
     found = work.api.get("/audit", account_id=account_id, action=action, target=target, limit=last)
-    work.listing(found, _AUDIT_COLUMNS, "Nothing was changed yet.")
+    work.listing(found, _AUDIT_COLUMNS, "No changes to show.")

@@ -21,6 +21,7 @@ from gateway.commands.output import Failure
 from gateway.config import Settings
 
 PREFIX = "/admin/v1"
+DATA_PREFIX = "/compatible-mode/v1"
 _WAIT_SECONDS = 15.0
 _TIMEOUT_SECONDS = 30.0
 _PAGE = 1000
@@ -31,7 +32,13 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def part(text: str) -> str:
-    """A part of an address: an ID or a model's name, whose slashes stay."""
+    """A part of an address: an ID or a model's name, whose slashes stay.
+
+    Raises Failure for an empty text, such as a variable of a script that is not set, and for one with `.` or `..` between
+    slashes: on the way these would be resolved, and the command would act on something else.
+    """
+    if not text or {".", ".."} & set(text.split("/")):
+        raise Failure(f"{text!r} is no ID and no name", "Give the ID or the name as a list command shows it.")
     return quote(text, safe="/")
 
 
@@ -92,7 +99,8 @@ def _refusal(reply: httpx2.Response) -> str:
         problem = reply.json()
         detail = str(problem["detail"])
     except (ValueError, TypeError, KeyError):
-        return f"the answer was {reply.status_code} {reply.reason_phrase}, without a reason the admin API would give."
+        status = f"{reply.status_code} {reply.reason_phrase}"
+        return f"what answers at {reply.url.copy_with(path='/')} is no gateway's admin API: it said {status}. Check the address."
     request_id = problem.get("request_id")
     internal = reply.status_code >= httpx2.codes.INTERNAL_SERVER_ERROR
     return f"{detail} (request {request_id})" if internal and request_id else detail
@@ -105,7 +113,8 @@ def connect(url: str | None, token: str | None) -> Iterator[Api]:
     with ExitStack() as stack:
         runner = stack.enter_context(asyncio.Runner())
         if url:
-            yield stack.enter_context(_requests(runner, url.rstrip("/"), token or _token_for(url, settings)))
+            root = _root(url)
+            yield stack.enter_context(_requests(runner, root, token or _token_for(root, settings)))
             return
         for warning in folder.prepare(settings.storage.data_dir):
             output.warn(warning)
@@ -122,13 +131,26 @@ def connect(url: str | None, token: str | None) -> Iterator[Api]:
         yield stack.enter_context(_requests(runner, "http://gateway.invalid", token or own_token, transport=transport))
 
 
+def _root(url: str) -> str:
+    """The address of a gateway from one that was given, which may be that of its admin API or of its endpoint."""
+    if not url.startswith(("http://", "https://")):
+        raise Failure(f"{url!r} is no address of a gateway", "Give one such as http://127.0.0.1:8080.")
+    root = url.rstrip("/")
+    for known in (PREFIX, DATA_PREFIX):
+        root = root.removesuffix(known)
+    return root.rstrip("/")
+
+
 def _token_for(url: str, settings: Settings) -> str:
     """The admin token for a gateway; that of the data folder is sent to this machine only."""
     if settings.secrets.admin_token is not None:
         return settings.secrets.admin_token.get_secret_value()
     found = secret_files.admin_token(settings) if _is_local(url) else None
     if found is None:
-        raise Failure("there is no admin token to send", "Set GATEWAY_ADMIN_TOKEN, or give --token.")
+        raise Failure(
+            "there is no admin token to send",
+            "Set GATEWAY_ADMIN_TOKEN, or give --token; one that a gateway made is the file admin-token in its data folder.",
+        )
     return found
 
 

@@ -97,6 +97,8 @@ def _page(document: dict[str, Any]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<link rel="stylesheet" href="docs/style.css"></head>'
         f"<body><main><h1>{title}</h1><p>{escape(document['info'].get('description', ''))}</p>"
+        "<p>Every call takes the admin token: <code>Authorization: Bearer YOUR_ADMIN_TOKEN</code>. It is GATEWAY_ADMIN_TOKEN, "
+        "or stands in the file admin-token of the data folder.</p>"
         '<p>The same for programs: <a href="openapi.json">openapi.json</a>.</p>'
         f"{body}</main></body></html>"
     )

@@ -93,7 +93,9 @@ def _field_errors(errors: Iterable[Any]) -> list[FieldError]:
     found: dict[str, FieldError] = {}
     for error in errors:
         param = _param(error["loc"])
-        if error["type"] == "json_invalid":
+        if param == "body" and error["type"] == "missing":
+            message = _MESSAGES["model_attributes_type"]
+        elif error["type"] == "json_invalid":
             message = f"The body is not valid JSON: {error['ctx']['error']} at character {error['loc'][-1]}."
         else:
             message = _MESSAGES.get(error["type"], error["msg"].rstrip(".") + ".")
@@ -108,10 +110,16 @@ def _allowed(request: Request) -> list[str]:
         {
             method
             for context in iter_route_contexts(request.app.routes)
-            if context.methods and context.matches(scope)[0] is not Match.NONE
+            if context.methods and context.include_in_schema and context.matches(scope)[0] is not Match.NONE
             for method in context.methods
         }
     )
+
+
+def _hint(path: str) -> str:
+    """Where to look instead: most who are lost outside the admin API have an OpenAI client with a wrong base URL."""
+    listed = "the admin API's addresses are listed at /admin/v1/docs."
+    return listed if path.startswith("/admin/") else f"an OpenAI client's base URL ends in /compatible-mode/v1, and {listed}"
 
 
 def _from_http(request: Request, error: FrameworkRefusal) -> Problem:
@@ -119,7 +127,7 @@ def _from_http(request: Request, error: FrameworkRefusal) -> Problem:
     where = f"{request.method} {request.url.path[:200]}"
     match error.status_code:
         case 404:
-            return problems.NotFound(f"There is no {where}; the addresses are listed at /admin/v1/docs.")
+            return problems.NotFound(f"There is no {where}; {_hint(request.url.path)}")
         case 405:
             allowed = _allowed(request)
             return problems.MethodNotAllowed(

@@ -4,7 +4,8 @@ The declaration is enforced by the route itself, before any byte of the body is 
 token too, so that even a check that was forgotten opens nothing.
 """
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Set as AbstractSet
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -13,8 +14,11 @@ from fastapi.routing import APIRoute, iter_route_contexts
 
 from gateway.control.auth import authenticate
 from gateway.control.context import services_of
+from gateway.control.problems import BadRequest, FieldError
 
 _ATTRIBUTE = "__access__"
+_LONGEST_NAME = 100
+_MOST_ERRORS = 5
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
@@ -56,11 +60,23 @@ class GuardedRoute(APIRoute):
         if access_of(self.endpoint) is Access.PUBLIC:
             return handle
 
+        known = {parameter.alias for parameter in self.dependant.query_params}
+
         async def guarded(request: Request) -> Response:
             request.state.caller = authenticate(request, services_of(request).admin_token)
+            _refuse_unknown(request.query_params.keys(), known)
             return await handle(request)
 
         return guarded
+
+
+def _refuse_unknown(given: Iterable[str], known: AbstractSet[str]) -> None:
+    """A misspelt filter must not answer with more than was asked for."""
+    unknown = [name for name in dict.fromkeys(given) if name not in known]
+    if unknown:
+        takes = f"this address takes {', '.join(sorted(known))}" if known else "this address takes none"
+        errors = [FieldError(name[:_LONGEST_NAME], f"There is no such parameter; {takes}.") for name in unknown[:_MOST_ERRORS]]
+        raise BadRequest(f"There is no such query parameter; {takes}.", errors=errors)
 
 
 def check_routes(app: FastAPI) -> None:

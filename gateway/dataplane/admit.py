@@ -25,6 +25,7 @@ from gateway.domain.errors import (
     ModelAccessDenied,
     ModelNotFound,
     ModelNotSupported,
+    ModelUnavailable,
     Refusal,
     ServiceUnavailable,
 )
@@ -36,6 +37,7 @@ from gateway.ops.metrics import Metrics
 _ROUNDS = 3
 _STALE_RETRY_MS = 50
 _AWAY_RETRY_MS = 1000
+_UNLISTED_RETRY_MS = 5000
 _STANDARD = frozenset({KeyKind.STANDARD})
 
 Question = Callable[[Principal], tuple[Claim, ...]]
@@ -96,6 +98,8 @@ class Gate:
     def _allowed(self, principal: Principal, name: str, endpoint: Endpoint) -> Model:
         model = self.catalogue.model(name)
         if model is None:
+            if not self.catalogue.is_whole:
+                raise ModelUnavailable(f"{name} may be one that an upstream has yet to list", retry_after_ms=_UNLISTED_RETRY_MS)
             raise ModelNotFound(name)
         if not may_use(principal, name):
             raise ModelAccessDenied(f"{name} for {principal.key_id}")

@@ -21,7 +21,7 @@ from gateway.dataplane.meter import Meter
 from gateway.dataplane.open_calls import OpenCalls
 from gateway.dataplane.ports import ClientGone, Exchange
 from gateway.dataplane.relay import relay
-from gateway.domain.errors import InternalError, Refusal
+from gateway.domain.errors import InternalError, Refusal, RequestTimeOut, UpstreamError
 from gateway.ops.metrics import Metrics
 
 _log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ async def serve(exchange: Exchange, plane: DataPlane) -> None:
         else:
             await _serve_model(exchange, call, plane, endpoint)
     except Refusal as refusal:
-        _log.debug("call %s refused: %s %s", call.id, refusal.code, refusal.detail)
+        _log.log(_level(refusal), "call %s refused: %s %s", call.id, refusal.code, refusal.detail)
         call.outcome = "refused" if call.outcome == "ok" else call.outcome
         await answers.refuse(exchange, call, refusal)
     except asyncio.CancelledError:
@@ -124,6 +124,14 @@ async def _route(exchange: Exchange, call: Call, plane: DataPlane) -> tuple[Endp
 async def _show_models(exchange: Exchange, call: Call, plane: DataPlane, name: str) -> None:
     await plane.gate.confirm(call)
     await answers.models(exchange, call, plane.gate.usable(call.caller), name)
+
+
+def _level(refusal: Refusal) -> int:
+    """What a call met upstream is told to the operator, whom the client was sent to; the rest says nothing that metrics do not.
+
+    Of an upstream that is down few calls get so far: after some failures it is ejected, and that is a 503.
+    """
+    return logging.WARNING if isinstance(refusal, UpstreamError | RequestTimeOut) else logging.DEBUG
 
 
 def _uncancel() -> None:

@@ -72,6 +72,10 @@ class Catalogue(Protocol):
     async def discover(self, name: str) -> Model | None:
         """Ask the upstreams that list their own models once more, for a name that is not known yet."""
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether a name that is not here is known to be no model: no upstream has yet to list its own for the first time."""
+
     def models(self) -> list[tuple[Model, str]]:
         """All models, by name, each with who serves it (`owned_by`)."""
 

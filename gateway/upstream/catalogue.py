@@ -64,6 +64,11 @@ class Catalogue:
         await self._listings.discover(name)
         return self.model(name)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether a name that is not here is known to be no model: no upstream's list is still to be read for the first time."""
+        return self._directory.is_whole
+
     def models(self) -> list[tuple[Model, str]]:
         """All models by name, each with its vendor, or else the name of the first upstream that serves it."""
         if self._served is not self._directory.served:

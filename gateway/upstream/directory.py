@@ -67,6 +67,11 @@ class Directory:
         """The names an upstream listed when it was last read; None if it never was."""
         return self._listed.get(upstream_id)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether every upstream whose own list counts has been read at least once, so that an unknown name is served by none."""
+        return all(upstream.id in self._listed for upstream in self.listing())
+
     def on_reload(self, listener: Callable[[], None]) -> None:
         """Call `listener` after every reload."""
         self._listeners.append(listener)

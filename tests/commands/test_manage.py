@@ -146,3 +146,33 @@ def test_names_that_fit_nothing_or_several(cli: Cli) -> None:
     cli("accounts", "create", "other")
     assert "one of their IDs" in cli("keys", "create", "default").refusal
     assert cli("keys", "create").code == 0
+
+
+@pytest.mark.parametrize("word", ["", "..", "../workspaces", "a/../../workspaces", "./a"])
+def test_an_id_is_no_path(cli: Cli, word: str) -> None:
+    """What would lead to another address of the API is refused: `keys delete ../upstreams/up-1` must delete no upstream."""
+    upstream = run(cli, "upstreams", "add", UPSTREAM, "--json").json["id"]
+    for command in ("show", "delete"):
+        for kind in ("keys", "models", "upstreams"):
+            assert "no ID and no name" in run(cli, kind, command, word).refusal
+    assert "no ID and no name" in run(cli, "keys", "delete", f"../upstreams/{upstream}").refusal
+    assert run(cli, "upstreams", "show", upstream).code == 0
+
+
+def test_an_address_may_be_that_of_an_interface(cli: Cli) -> None:
+    """--url takes the address of the admin API or the endpoint too; what is no address is told before a token is asked for."""
+    with GatewayProcess(cli.data) as gateway:
+        for suffix in ("", "/", "/admin/v1", "/compatible-mode/v1/"):
+            listed = cli("workspaces", "list", "--json", "--url", gateway.address + suffix, **SECRETS)
+            assert len(listed.json["data"]) == 1
+        refusal = cli("workspaces", "list", "--url", f"{gateway.address}/elsewhere", **SECRETS).refusal
+        assert "admin/v1" in refusal
+        refusal = cli("workspaces", "list", "--url", gateway.demo_base_url().removesuffix("/v1"), **SECRETS).refusal
+        assert "no gateway's admin API" in refusal
+    assert "no address of a gateway" in cli("workspaces", "list", "--url", "127.0.0.1:8080").refusal
+
+
+def test_nothing_found_in_the_trail(cli: Cli) -> None:
+    """A filter that nothing fits does not claim that nothing was ever changed."""
+    cli("workspaces", "create", "one")
+    assert "No changes to show" in cli("audit", "--action", "key.delete").stdout

@@ -117,7 +117,7 @@ BAD_FILES = [
     pytest.param("server = 3\n", 1, "server is no table", "[server]", id="no-table"),
     pytest.param("[server]\nmax_body_bytes = '3 potatoes'\n", 2, "3 potatoes", "32MiB", id="size"),
     pytest.param("[server]\nheader_timeout_seconds = nan\n", 2, "nan", "a number from", id="not-a-number"),
-    pytest.param("[server]\nhost = ''\n", 2, "server.host is empty", "GATEWAY_HOST", id="empty"),
+    pytest.param("[server]\nhost = ''\n", 2, "server.host is empty", "Set server.host", id="empty"),
     pytest.param("[log]\nlevel = 'loud'\n", 2, "'loud'", "debug, info, warning, error", id="choice"),
     pytest.param(
         "[storage]\ndatabase_url = 'mysql://u:s3cret@h/d'\n", 2, "sqlite:///, postgresql://", "sqlite:///", id="database"

@@ -165,3 +165,37 @@ async def test_bad_parameters_are_400(control: Control, path: str) -> None:
     """Parameters out of their bounds, and characters that no database takes, are a 400 that names the parameter."""
     body = check_shape(await control.get(path), 400)
     assert body["errors"][0]["param"] in {"limit", "q", "account_id", "model"}
+
+
+@pytest.mark.parametrize("path", ["/workspaces?name=research", "/usage?by=key", "/audit?limit=1&targt=x", "/accounts/a?x=1"])
+async def test_misspelt_parameters_are_400(control: Control, path: str) -> None:
+    """A query parameter that is none is refused: ignored, a misspelt filter would answer with more than was asked for."""
+    body = check_shape(await control.get(path), 400)
+    assert body["error"]["param"] in {"name", "by", "targt", "x"}
+    assert "There is no such" in body["detail"]
+
+
+async def test_parameters_are_told_to_the_operator_alone(control: Control) -> None:
+    """The token is asked for first."""
+    check_shape(await control.http.get("/admin/v1/usage?by=key", headers={"authorization": ""}), 401)
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/models", "/"])
+async def test_a_wrong_base_url_is_told_the_right_one(control: Control, path: str) -> None:
+    """Whoever set an OpenAI client's base URL without the prefix reads where calls go."""
+    body = check_shape(await control.http.get(path), 404)
+    assert "/compatible-mode/v1" in body["error"]["message"]
+
+
+async def test_a_missing_body_says_what_to_send(control: Control) -> None:
+    """A POST without a body is told of a JSON object, not of a field called body."""
+    body = check_shape(await control.http.post(f"/admin/v1/workspaces/{control.workspace_id}/api-keys"), 400)
+    assert "JSON object" in body["detail"]
+
+
+async def test_a_method_that_only_explains_itself_is_not_offered(control: Control) -> None:
+    """A workspace cannot be deleted, so no refusal says that it takes DELETE."""
+    for method in ("PUT", "DELETE"):
+        reply = await control.http.request(method, f"/admin/v1/workspaces/{control.workspace_id}")
+        check_shape(reply, 405)
+        assert reply.headers["allow"] == "GET, PATCH"

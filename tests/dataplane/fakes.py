@@ -58,6 +58,7 @@ class MemoryCatalogue:
         self.discovered: list[str] = []
         self.versions: list[int] = []
         self.away = False
+        self.is_whole = True
 
     async def at_least(self, version: int) -> None:
         self.versions.append(version)

@@ -85,6 +85,11 @@ async def unknown_model(w: World) -> RecordingExchange:
     return await w.call({"model": "nobody's"})
 
 
+async def model_not_listed_yet(w: World) -> RecordingExchange:
+    w.catalogue.is_whole = False
+    return await w.call({"model": "nobody's"})
+
+
 async def model_of_another_kind(w: World) -> RecordingExchange:
     w.catalogue.known["e"] = Model("e", type="embedding")
     return await w.call({"model": "e"})
@@ -189,6 +194,7 @@ _TABLE = [
     _Case(502, "upstream_error", broken_reply, recorded="upstream_broke"),
     _Case(502, "upstream_error", upstream_refuses_us, recorded="upstream_error"),
     _Case(503, "ModelUnavailable", no_deployment, waits=True, recorded="upstream_error"),
+    _Case(503, "ModelUnavailable", model_not_listed_yet, waits=True),
     _Case(503, "ServiceUnavailable", bodies_of_others, waits=True),
     _Case(503, "ServiceUnavailable", store_away, waits=True),
 ]
@@ -218,6 +224,8 @@ async def test_each_status_has_its_cause_and_its_body(case: _Case, caplog: pytes
         assert all(row.status == case.status and row.call_id == told["request_id"] for row in w.ledger.rows)
         outcome = case.recorded or "refused"
         assert f'gateway_call_outcomes_total{{outcome="{outcome}"}} 1.0' in w.metrics.render().decode()
+        told_to_operators = any(told["request_id"] in line for line in caplog.messages)
+        assert told_to_operators is (case.status in (500, 502))
         assert ("failed inside the gateway" in caplog.text) is (case.cause is fault_of_ours)
         w.at_rest()
 

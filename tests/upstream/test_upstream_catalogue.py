@@ -141,3 +141,18 @@ async def test_discover_asks_the_upstreams_for_unknown_names_only() -> None:
         assert await which.discover("unknown") is None
         assert len(server.requests) == 1
         await http.close()
+
+
+async def test_whole_once_every_list_was_read() -> None:
+    """Until each upstream that lists its own models was read once, an unknown name may still be one of theirs."""
+    listing = [Upstream(id=name, name=name, base_url="http://h", lists_models=True) for name in ("one", "two")]
+    directory = Directory([*listing, SERVED], nothing_stored)
+    which = Catalogue(Store().read, directory, Listings(directory, HttpClient()))
+    seen = [which.is_whole]
+    for upstream, names in zip(listing, [(), ("a",)], strict=True):
+        directory.listed_now(upstream, names)
+        seen.append(which.is_whole)
+    directory.listing_failed(listing[1], "away")
+    seen.append(which.is_whole)
+    assert seen == [False, False, True, True]
+    assert catalogue(Store(), SERVED).is_whole
