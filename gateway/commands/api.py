@@ -123,6 +123,11 @@ def connect(url: str | None, token: str | None) -> Iterator[Api]:
             yield stack.enter_context(_requests(runner, found, token or _token_for(found, settings), trust_env=False))
             return
         stack.enter_context(folder.held(found))
+        if settings.database_file is not None and not settings.database_file.exists():
+            output.warn(
+                f"the data folder {settings.storage.data_dir} is new, and this is all there is in it; "
+                "to manage a gateway that has another, set GATEWAY_DATA_DIR or give --url"
+            )
         # Imported late: a command that speaks to a running gateway need not wait for all of its parts.
         from gateway.commands import offline  # noqa: PLC0415 — see above
 

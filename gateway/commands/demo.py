@@ -25,8 +25,6 @@ _STOP_SECONDS = 5.0
 @click.option("--exit-with-parent", is_flag=True, hidden=True)
 def demo(host: str, port: int, announce: bool, exit_with_parent: bool) -> None:
     """Run the demo upstream by itself: a model server without a model, for trying things out."""
-    if not announce:
-        click.echo("The demo upstream answers without any real model. Stop it with Ctrl+C.")
     try:
         server.run(host, port, announce=announce, exit_with_parent=exit_with_parent)
     except OSError as error:

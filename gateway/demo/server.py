@@ -19,7 +19,7 @@ _SHUTDOWN_SECONDS = 30
 def run(host: str, port: int, *, announce: bool, exit_with_parent: bool) -> None:
     """Serve on `host` and `port` (0: any free one) until told to stop by SIGINT or SIGTERM.
 
-    With `announce`, one line `{"base_url": "http://HOST:PORT/v1"}` goes to standard output once connections are accepted. With
+    Once connections are accepted, a line goes to standard output: `{"base_url": "http://HOST:PORT/v1"}` with `announce`. With
     `exit_with_parent`, the end of standard input ends the process: give it a pipe, and it never outlives whoever holds the
     other end, not even one that was killed. Raises OSError where the address cannot be had.
     """
@@ -31,10 +31,11 @@ def run(host: str, port: int, *, announce: bool, exit_with_parent: bool) -> None
         server = uvicorn.Server(config)
         if exit_with_parent:
             threading.Thread(target=_stop_at_end_of_input, args=(server,), daemon=True).start()
-        if announce:
-            shown = f"[{host}]" if family is socket.AF_INET6 else host
-            sys.stdout.write(json.dumps({"base_url": f"http://{shown}:{listener.getsockname()[1]}/v1"}) + "\n")
-            sys.stdout.flush()
+        shown = f"[{host}]" if family is socket.AF_INET6 else host
+        base_url = f"http://{shown}:{listener.getsockname()[1]}/v1"
+        told = f"The demo upstream listens on {base_url} and answers without any real model. Stop it with Ctrl+C."
+        sys.stdout.write((json.dumps({"base_url": base_url}) if announce else told) + "\n")
+        sys.stdout.flush()
         # uvicorn raises the signal that stopped it once more when it is done.
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[listener])

@@ -176,3 +176,12 @@ def test_nothing_found_in_the_trail(cli: Cli) -> None:
     """A filter that nothing fits does not claim that nothing was ever changed."""
     cli("workspaces", "create", "one")
     assert "No changes to show" in cli("audit", "--action", "key.delete").stdout
+
+
+def test_a_new_data_folder_is_pointed_out(cli: Cli) -> None:
+    """Whoever calls from the wrong folder is told that a new one was made, once; what programs read stays as it is."""
+    first = cli("keys", "list", "--json")
+    assert first.json["data"] == []
+    assert "is new" in first.stderr
+    assert "GATEWAY_DATA_DIR" in first.stderr
+    assert cli("keys", "list").stderr == ""

@@ -2,14 +2,17 @@
 
 import base64
 import itertools
+import re
 import signal
 import struct
+import sys
 from typing import Any
 
 import httpx2
 import pytest
 
 from tests.support.demo_process import DemoProcess
+from tests.support.processes import ChildProcess
 
 USER = [{"role": "user", "content": "hi"}]
 
@@ -135,3 +138,12 @@ def test_a_signal_lets_streams_end(number: signal.Signals) -> None:
         assert "data: [DONE]" in rest
         process.wait()
         assert "Traceback" not in process.output()
+
+
+def test_it_says_where_it_listens() -> None:
+    """Started by hand, it tells people its address."""
+    with ChildProcess([sys.executable, "-m", "gateway", "demo", "--port", "0"]) as process:
+        process.wait_until(lambda: process.stdout().endswith("\n"), "it has said its piece")
+        found = re.search(r"http://127\.0\.0\.1:[1-9]\d*/v1", process.stdout())
+        assert found, process.output()
+        assert httpx2.get(f"{found[0]}/models", timeout=30).status_code == 200
