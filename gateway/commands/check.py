@@ -147,7 +147,7 @@ def _reading(settings: Settings, read: Callable[[AsyncEngine], Awaitable[Found]]
     """What `read` finds in the database. Raises Failure."""
 
     async def open_and_read() -> Found:
-        engine = create_engine(settings.database_url)
+        engine = create_engine(settings.database_url, **settings.database_options)
         try:
             return await read(engine)
         finally:
