@@ -19,6 +19,7 @@ from gateway.storage.redis.refusals import Refusal
 from gateway.storage.redis.wire import PlainConnection, TlsConnection, UnixConnection
 
 _MORE = object()
+_PROBE = object()
 
 
 class Unfit(Exception):  # noqa: N818 — names what is wrong with the server
@@ -54,7 +55,9 @@ class Link(asyncio.Protocol):
         self._connection = connection
         self._script = script
         self._run_id = greeting.run_id.encode()
-        self._expected: deque[Call | None] = deque()
+        self._expected: deque[Any] = deque()
+        self._probing = greeting.replicated
+        self._denied: Refusal | None = None
         self._reader = hiredis.Reader(replyError=Refusal, notEnoughData=_MORE)
         self._answered: Callable[[Call, Any], None] | None = None
         self._lost: Callable[[Link, str], None] | None = None
@@ -65,13 +68,21 @@ class Link(asyncio.Protocol):
         self._answered, self._lost = answered, lost
 
     def send(self, calls: list[Call]) -> None:
-        """Put calls on the wire, in this order."""
+        """Put calls on the wire, in this order.
+
+        Before Redis 7, `min-replicas-to-write` does not hold for what a script writes: a master that was cut off would go on
+        deciding. So, where there are replicas, a plain write stands before each call, and speaks for it if it is refused.
+        """
         expected, sha, run_id = self._expected, self._script.sha, self._run_id
         parts: list[bytes] = []
         for call in calls:
             if call.asking:
                 parts.append(_ASKING)
                 expected.append(None)
+            elif self._probing:
+                key = b"gw:nothing" if call.key is None else call.key + b":nothing"
+                parts.append(hiredis.pack_command((b"DEL", key)))  # type: ignore[arg-type]
+                expected.append(_PROBE)
             if call.key is None:
                 words: tuple[bytes, ...] = (b"EVALSHA", sha, b"0", run_id, call.payload)
             else:
@@ -88,7 +99,7 @@ class Link(asyncio.Protocol):
 
     def waiting(self) -> list[Call]:
         """The calls without an answer, in order."""
-        return [call for call in self._expected if call is not None]
+        return [call for call in self._expected if isinstance(call, Call)]
 
     def drop(self) -> None:
         """Close at once and hear no more of it."""
@@ -101,8 +112,11 @@ class Link(asyncio.Protocol):
             reader.feed(data)
             while self._answered is not None and (reply := reader.gets()) is not _MORE:
                 call = self._expected.popleft()
-                if call is not None:
-                    self._answered(call, reply)
+                if call is _PROBE:
+                    self._denied = reply if isinstance(reply, Refusal) else None
+                elif call is not None:
+                    denied, self._denied = self._denied, None
+                    self._answered(call, reply if denied is None else denied)
         except (hiredis.HiredisError, IndexError) as error:
             self._end(f"the server does not speak Redis's protocol: {error}")
 

@@ -366,7 +366,7 @@ class Node:
 
 
 async def end(task: asyncio.Task[None]) -> None:
-    """Cancel a task until it has ended: `asyncio.wait_for`, which redis-py uses, can swallow a cancellation before Python 3.12."""
+    """Cancel a task until it has ended: before Python 3.12 `asyncio.wait_for`, in redis-py, can swallow a cancellation."""
     while not task.done():
         task.cancel()
         await asyncio.wait([task], timeout=0.05)

@@ -1,6 +1,7 @@
 """A server that hangs, dies, refuses or loses its memory."""
 
 import asyncio
+import contextlib
 import time
 
 import pytest
@@ -213,3 +214,44 @@ async def test_a_listener_that_fails_stops_nothing(redis_server: RedisServer, ca
 
 def _failing(name: str, run_id: str) -> None:
     raise RuntimeError(name)
+
+
+async def test_a_master_without_its_replicas_decides_nothing() -> None:
+    """A master that was cut off, as `min-replicas-to-write` has it, is refused as unavailable, although its scripts would run."""
+    with (
+        RedisServer(min_replicas_to_write="1", min_replicas_max_lag="3", repl_diskless_sync_delay="0") as master,
+        RedisServer(replicaof=f"127.0.0.1 {master.port}") as replica,
+    ):
+        await eventually(lambda: _replicas(master) == 1, "a replica")
+        async with opened(master.url, deadline_seconds=1) as store:
+            assert store.replicated
+            await eventually_answers(store)
+            replica.hang()
+            assert "NOREPLICAS" in await _refusal(store)
+            replica.resume()
+            await eventually_answers(store)
+
+
+async def eventually_answers(store: Store) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            with contextlib.suppress(LimitsUnavailable):
+                await store.ask("a", "answered")
+                return
+            await asyncio.sleep(0.05)
+
+
+async def _refusal(store: Store) -> str:
+    """Ask until it is refused, and why."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                await store.ask("a", "again")
+            except LimitsUnavailable as error:
+                return str(error)
+            await asyncio.sleep(0.05)
+
+
+def _replicas(master: RedisServer) -> int:
+    said: dict[str, int] = master.ask("INFO", "replication")
+    return int(said["connected_slaves"])
