@@ -60,13 +60,15 @@ def _now_us() -> int:
 
 
 class Gateway:
-    """The ASGI application. Its parts are opened and closed with the lifespan; `ready` says whether it takes calls.
+    """The ASGI application. Its parts are opened and closed with the lifespan; `ready` says whether it takes calls, `draining`
+    that it still does but soon will not, which `/readyz` tells load balancers.
 
     `offline` is for management commands without a server: upstreams are not asked for their models.
     """
 
     def __init__(self, settings: Settings, secrets: Secrets, upstreams: Sequence[Upstream], *, offline: bool = False) -> None:
         self.ready = False
+        self.draining = False
         self.bootstrap: Bootstrap | None = None
         self.metrics = Metrics()
         self._offline = offline
@@ -225,6 +227,8 @@ class Gateway:
     async def _problems(self) -> list[str]:
         """What keeps the gateway from taking calls: a part that is not open, a database that does not answer."""
         problems = [] if self.ready else ["not open"]
+        if self.draining:
+            problems.append("told to stop")
         try:
             # Not whether the schema is this program's: a newer one is what the processes of the next release are given first.
             await ping(self._engine)

@@ -67,6 +67,11 @@ class Server(_Table):
     graceful_timeout_seconds: Whole = whole(
         30, "How long calls under way may go on once the gateway is told to stop.", least=0, most=86_400, unit="seconds"
     )
+    drain_seconds: Seconds = seconds(
+        0,
+        "How long new calls are still taken once the gateway is told to stop, while `/readyz` sends load balancers away.",
+        least=0,
+    )
 
 
 class Storage(_Table):

@@ -33,6 +33,11 @@ def demo(host: str, port: int, announce: bool, exit_with_parent: bool) -> None:
         ) from None
 
 
+def demo_at(base_url: str) -> Upstream:
+    """The demo upstream that listens there, as an upstream among others."""
+    return Upstream(id="demo", name="demo", base_url=base_url, lists_models=True, source="demo")
+
+
 @contextmanager
 def beside() -> Iterator[Upstream]:
     """The demo upstream in a process of its own, stopped at the end of the block.
@@ -43,7 +48,7 @@ def beside() -> Iterator[Upstream]:
     command = [sys.executable, "-m", "gateway", "demo", "--port", "0", "--json", "--exit-with-parent"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)  # noqa: S603 — the command is ours
     try:
-        yield Upstream(id="demo", name="demo", base_url=_announced(process), lists_models=True, source="demo")
+        yield demo_at(_announced(process))
     finally:
         _stop(process)
 

@@ -1,7 +1,8 @@
 """`gateway serve`: the parent process, from the settings to the last call's end.
 
 In order: settings, data folder and its lock, sockets (a port that is taken should be told at once), schema, secrets, the demo
-upstream where no other is known, the application, the server. What was opened is closed in the opposite order, however it ends.
+upstream where no other is known, then the server in this process, or, with several workers, their supervisor. What was opened is
+closed in the opposite order, however it ends.
 """
 
 import asyncio
@@ -9,25 +10,28 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from types import FrameType
 
 import click
-import uvicorn
 import uvloop
 
 from gateway.app import Gateway
-from gateway.commands import database, demo, first_run, folder, listen, output, secret_files
+from gateway.commands import configuration, database, demo, first_run, folder, listen, logs, output, secret_files, server
+from gateway.commands.configuration import Bundle, Configuration
 from gateway.commands.help import examples
 from gateway.commands.output import Failure
-from gateway.config import Secrets, Settings, current_unknown_names, upstreams_of
-from gateway.dataplane.uvicorn_protocol import DeadlineProtocol
-from gateway.domain.upstreams import Upstream
+from gateway.commands.supervisor import Supervisor, has_terminal
+from gateway.commands.worker_process import Launch
+from gateway.config import Settings, current_unknown_names, upstreams_of
+from gateway.ops.scoreboard import Scoreboard
 
+_log = logging.getLogger(__name__)
 _LOCK_SECONDS = 15.0
-_LAST_SECONDS = 5.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_BOARD = "workers"
+"""The folder in the data folder in which workers share their metrics."""
 
 
 @click.command(epilog=examples("gateway serve", "GATEWAY_UPSTREAM_BASE_URL=http://127.0.0.1:8000/v1 gateway serve --port 9000"))
@@ -36,16 +40,20 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 @click.option("--workers", type=int, help="Worker processes, instead of GATEWAY_WORKERS.")
 @click.option("--json", "json", is_flag=True, help="Print the endpoint as a line of JSON once it listens, and make no first key.")
 def serve(host: str | None, port: int | None, workers: int | None, json: bool) -> None:
-    """Run the gateway until it is told to stop (Ctrl+C or SIGTERM); calls under way may end first."""
+    """Run the gateway until it is told to stop (Ctrl+C or SIGTERM); calls under way may end first.
+
+    With several workers, SIGHUP replaces them one by one, with the settings as they are then, and no call fails.
+    """
     for each in _SIGNALS:
         signal.signal(each, _leave)
     given = {"server.host": host, "server.port": port, "server.workers": workers}
-    settings = output.settings({key: value for key, value in given.items() if value is not None})
+    options = {key: value for key, value in given.items() if value is not None}
+    settings = output.settings(options)
     for problem in current_unknown_names():
         output.warn(f"{problem.source}: {problem.problem}. {problem.remedy}")
-    _log_to_stderr(settings.log.level)
+    logs.to_stderr(settings.log.level, "parent" if settings.server.workers > 1 else "")
     with ExitStack() as stack:
-        _run(settings, stack, as_json=json)
+        _run(settings, options, stack, as_json=json)
 
 
 def _leave(_signal: int, _frame: FrameType | None) -> None:
@@ -53,14 +61,9 @@ def _leave(_signal: int, _frame: FrameType | None) -> None:
     sys.exit(0)
 
 
-def _log_to_stderr(level: str) -> None:
-    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for chatty in ("httpx2", "httpcore2", "aiosqlite", "alembic"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-
-
-def _run(settings: Settings, stack: ExitStack, *, as_json: bool) -> None:
-    data = settings.storage.data_dir
+def _run(wanted: Settings, options: Mapping[str, object], stack: ExitStack, *, as_json: bool) -> None:
+    """`wanted` are the settings as they were asked for, in which the port may be 0."""
+    data = wanted.storage.data_dir
     for warning in folder.prepare(data):
         output.warn(warning)
     lock = folder.take_or_find(data, _LOCK_SECONDS)
@@ -70,82 +73,74 @@ def _run(settings: Settings, stack: ExitStack, *, as_json: bool) -> None:
             "Stop it, or give this one a folder of its own with GATEWAY_DATA_DIR.",
         )
     stack.enter_context(folder.held(lock))
-    sockets = listen.bind(settings.server.host, settings.server.port)
+    sockets = listen.bind(wanted.server.host, wanted.server.port)
     for each in sockets:
         stack.enter_context(each)
-    settings = _with_port(settings, sockets[0].getsockname()[1])
+    port: int = sockets[0].getsockname()[1]
+    settings = configuration.with_value(wanted, "server.port", port)
     database.bring_up_to_date(settings)
     secrets, warnings = secret_files.obtain(settings)
     for warning in warnings:
         output.warn(warning)
     upstreams = upstreams_of(settings)
+    beside = None
     if not upstreams and not asyncio.run(database.serves_models(settings)):
-        upstreams = [stack.enter_context(demo.beside())]
-    url = listen.url_of(settings.server.host, settings.server.port)
+        beside = stack.enter_context(demo.beside())
+    url = listen.url_of(settings.server.host, port)
+    whole = Configuration(settings, secrets, tuple(upstreams))
+    if settings.server.workers > 1:
+        launch = Launch(
+            listeners=sockets,
+            board=Scoreboard(data / _BOARD),
+            url=url,
+            program=sys.argv[0],
+            as_json=as_json,
+            demo=beside.base_url if beside else None,
+        )
+        _supervise(
+            launch,
+            whole,
+            read_anew=lambda: configuration.read_anew(options, configuration.fixed(wanted), port),
+            first_ready=lambda: lock.announce(url),
+        )
+        return
 
     async def listening(gateway: Gateway) -> None:
         lock.announce(url)
         await first_run.greet(gateway, settings, secrets, url, as_json=as_json)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, secrets, upstreams, sockets, listening))
+        runner.run(_serve(whole if beside is None else whole.beside(beside), sockets, listening))
 
 
-def _with_port(settings: Settings, port: int) -> Settings:
-    """The settings with the port that was really taken."""
-    return settings.model_copy(update={"server": settings.server.model_copy(update={"port": port})})
+def _supervise(launch: Launch, whole: Configuration, *, read_anew: Callable[[], Bundle], first_ready: Callable[[], None]) -> None:
+    """Run workers until told to stop. Raises Failure."""
+    server_settings = whole.settings.server
+    try:
+        launch.board.clear()
+        for each in launch.listeners:
+            each.listen(server.BACKLOG)
+    except OSError as error:
+        raise listen.cannot_listen(server_settings.host, server_settings.port, error) from None
+    supervisor = Supervisor(launch, Bundle.of(whole), read_anew=read_anew, first_ready=first_ready)
+    asyncio.run(supervisor.run())
 
 
-class _Server(uvicorn.Server):
-    """uvicorn's server, which says when it listens."""
+async def _serve(whole: Configuration, sockets: list[socket.socket], listening: Callable[[Gateway], Awaitable[None]]) -> None:
+    """Serve in this process until told to stop. Raises Failure."""
+    terminal = has_terminal()
+    async with server.opened(whole.settings, whole.secrets, list(whole.upstreams), listening) as (_, serving):
 
-    def __init__(self, config: uvicorn.Config, listening: Callable[[], Awaitable[None]]) -> None:
-        super().__init__(config)
-        self._listening = listening
+        def stop(number: int, _frame: FrameType | None) -> None:
+            serving.stop(now=number == signal.SIGINT and serving.should_exit)
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=sockets)
-        await self._listening()
+        def hang_up(_number: int, _frame: FrameType | None) -> None:
+            if terminal and not has_terminal():
+                serving.stop()
+            else:
+                _log.warning("SIGHUP does nothing with one worker: a rolling restart needs two or more (GATEWAY_WORKERS)")
 
-
-async def _serve(
-    settings: Settings,
-    secrets: Secrets,
-    upstreams: list[Upstream],
-    sockets: list[socket.socket],
-    listening: Callable[[Gateway], Awaitable[None]],
-) -> None:
-    gateway = Gateway(settings, secrets, upstreams)
-    server = _Server(_uvicorn_config(settings, gateway), lambda: listening(gateway))
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        server.should_exit = True
-
-    for each in _SIGNALS:
-        signal.signal(each, stop)
-    with database.explained():
-        async with gateway.open():
-            try:
-                await server.serve(sockets=sockets)
-            except OSError as error:
-                raise listen.cannot_listen(settings.server.host, settings.server.port, error) from None
-            # Calls that were cut at the end of their time still settle; the parts they need are closed after that.
-            if server.server_state.tasks:
-                await asyncio.wait(server.server_state.tasks, timeout=_LAST_SECONDS)
-
-
-def _uvicorn_config(settings: Settings, gateway: Gateway) -> uvicorn.Config:
-    return uvicorn.Config(
-        gateway,
-        http=DeadlineProtocol.configured(
-            header_seconds=settings.server.header_timeout_seconds, header_bytes=settings.server.max_header_bytes
-        ),
-        ws="none",
-        lifespan="off",  # opened here, so that what keeps it from opening is told in words
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=settings.server.keep_alive_seconds,
-        timeout_graceful_shutdown=settings.server.graceful_timeout_seconds,
-    )
+        for each in _SIGNALS:
+            signal.signal(each, stop)
+        signal.signal(signal.SIGHUP, hang_up)
+        await server.run(serving, whole.settings, sockets)

@@ -1,9 +1,11 @@
 """Deadlines and a size for request headers, which uvicorn's protocol lacks: a client that dribbles them is answered 408, one that
-sends too many 431 (RFC 6585, section 5), one whose request is no HTTP 400; each loses its connection.
+sends too many 431 (RFC 6585, section 5), one whose request is no HTTP 400; each loses its connection. And a way to take leave of
+connections that are kept open: not by closing them, which would lose the request that is on its way.
 
 A subclass of uvicorn's own httptools protocol, given to its `http=` setting. It touches `transport`, `loop`, `url`, `headers`,
-`cycle`, `flow`, the parser's callbacks, `_start_asgi_task` and `send_400_response`, and of a cycle `response_complete`,
-`disconnected` and `message_event`; a test holds uvicorn to these names.
+`cycle`, `flow`, the parser's callbacks, `_start_asgi_task`, `send_400_response`, `shutdown`, `timeout_keep_alive` and what goes
+with it, and of a cycle `response_started`, `response_complete`, `keep_alive`, `disconnected` and `message_event`; a test holds
+uvicorn to these names.
 """
 
 import asyncio
@@ -42,6 +44,16 @@ class HeadersTooLarge(Exception):  # noqa: N818 — stops the parser, is never s
     """Headers that came in one piece turned out to be too large."""
 
 
+class Drain:
+    """Whether a server is about to end. Once it has `begun`, each reply says `connection: close`; a connection without a request
+    is closed after `quiet_seconds`, so that a client that is just sending is still answered, and told not to come back.
+    """
+
+    def __init__(self, quiet_seconds: float = 1.0) -> None:
+        self.begun = False
+        self.quiet_seconds = quiet_seconds
+
+
 class DeadlineProtocol(HttpToolsProtocol):
     """`header_seconds`: how long a request's headers may take, from its first byte or, on a new connection, from its opening; and
     how long the rest of a body may take that was answered before it was read. `header_bytes`: how large headers may be together
@@ -50,6 +62,7 @@ class DeadlineProtocol(HttpToolsProtocol):
 
     header_seconds = 10.0
     header_bytes = 64 << 10
+    drain = Drain()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -61,13 +74,16 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._refused = False
 
     @classmethod
-    def configured(cls, *, header_seconds: float, header_bytes: int) -> type["DeadlineProtocol"]:
-        return type("DeadlineProtocol", (cls,), {"header_seconds": header_seconds, "header_bytes": header_bytes})
+    def configured(cls, *, header_seconds: float, header_bytes: int, drain: Drain | None = None) -> type["DeadlineProtocol"]:
+        values = {"header_seconds": header_seconds, "header_bytes": header_bytes, "drain": drain or Drain()}
+        return type("DeadlineProtocol", (cls,), values)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn narrows it as well
         self._lingering = LingeringTransport(transport, unread=self._is_unread, resume=self._resume, loop=self.loop)
         super().connection_made(cast("asyncio.Transport", self._lingering))
         self._start_deadline()
+        if self.drain.begun:
+            self._close_when_quiet()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_deadline()
@@ -105,6 +121,8 @@ class DeadlineProtocol(HttpToolsProtocol):
             self._refuse(*_TOO_LARGE)
             raise HeadersTooLarge
         super().on_headers_complete()
+        if self.drain.begun:
+            self.cycle.keep_alive = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header field. A trailer field is left out: it came after the headers were acted on (RFC 9110, section 6.5.1)."""
@@ -120,6 +138,23 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._stop_deadline()
         self._in_headers = True
         self._header_size = self._unframed = 0
+
+    def shutdown(self) -> None:
+        """The server is about to end: have this connection end without losing a request.
+
+        A reply that has not begun tells the client so; after one that has, or without any, the connection stays open for as long
+        as a request may be on its way.
+        """
+        self.timeout_keep_alive = min(self.timeout_keep_alive, self.drain.quiet_seconds)  # type: ignore[assignment]  # any number
+        if not self._busy:
+            self._close_when_quiet()
+        elif self._running is not None and not self._running.response_started:
+            self._running.keep_alive = False
+
+    def _close_when_quiet(self) -> None:
+        self._unset_keepalive_if_required()
+        seconds = min(self.timeout_keep_alive, self.drain.quiet_seconds)
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(*_BAD, msg)

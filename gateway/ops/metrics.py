@@ -4,20 +4,19 @@ Labels come from closed sets alone: models of the catalogue, levels, kinds, answ
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from gateway.domain.admission import Answer, Conservation, Decision
 from gateway.domain.buckets import Claim
+from gateway.ops.snapshots import Snapshot, Together, rendered, taken
 
 Reading = Callable[[], float]
 
 
 class Metrics:
-    """The metrics of one process."""
+    """The metrics of one process. `render` shows them, or, where there are several workers, those of all."""
 
     def __init__(self) -> None:
         self._decisions: defaultdict[tuple[str, str, str, str], int] = defaultdict(int)
@@ -26,9 +25,9 @@ class Metrics:
         self._stale = 0
         self._gauges: list[tuple[str, str, Reading]] = []
         self._counters: list[tuple[str, str, Reading]] = []
+        self._maxima: set[str] = set()
         self._conservation: Callable[[], Conservation] = Conservation
-        self._registry = CollectorRegistry()
-        self._registry.register(_Collector(self))
+        self._of_all: Callable[[], Snapshot] = self.snapshot
 
     def decided(self, claims: Sequence[Claim], decision: Decision) -> None:
         """One answer to the claims of a call. Of a refused call only the claim that it was refused for counts."""
@@ -49,16 +48,27 @@ class Metrics:
     def watch_conservation(self, read: Callable[[], Conservation]) -> None:
         self._conservation = read
 
-    def gauge(self, name: str, text: str, read: Reading) -> None:
-        """A value that a scrape reads from its owner."""
+    def gauge(self, name: str, text: str, read: Reading, *, together: Together = "sum") -> None:
+        """A value that a scrape reads from its owner. `together` says what several workers' values become."""
         self._gauges.append((name, text, read))
+        if together == "max":
+            self._maxima.add(name)
 
     def counter(self, name: str, text: str, read: Reading) -> None:
         """A count that a scrape reads from its owner; `name` without `_total`."""
         self._counters.append((name, text, read))
 
+    def of_all(self, read: Callable[[], Snapshot]) -> None:
+        """From now on a scrape shows what `read` gives: the metrics of all workers."""
+        self._of_all = read
+
+    def snapshot(self) -> Snapshot:
+        """The present values of this process."""
+        return taken(self.families(), self._maxima)
+
     def render(self) -> bytes:
-        return generate_latest(self._registry)
+        """The answer to a scrape."""
+        return rendered(self._of_all())
 
     def families(self) -> Iterator[Metric]:
         decisions = CounterMetricFamily(
@@ -94,11 +104,3 @@ class Metrics:
         yield tokens
         yield GaugeMetricFamily("gateway_limit_tokens_live", "Tokens reserved by open calls.", value=now.live)
         yield GaugeMetricFamily("gateway_limit_tokens_imbalance", "Tokens unaccounted for; always 0.", value=now.imbalance)
-
-
-class _Collector(Collector):
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-
-    def collect(self) -> Iterable[Metric]:
-        return self._metrics.families()
