@@ -78,8 +78,10 @@ async def test_sigterm_lets_streams_end(tmp_path: Path) -> None:
         gateway.signal(signal.SIGTERM)
         rest = await chunks(stream)
         assert [chunk.choices[0].finish_reason for chunk in (*begun, *rest)][-1] == "stop"
+        newcomer = Sdk(gateway.base_url, sdk.client.api_key, asynchronous=True, max_retries=0)
         with pytest.raises(openai.APIConnectionError):
-            await sdk.chat()
+            await newcomer.chat()
+        await newcomer.close()
         await sdk.close()
         assert gateway.wait() == 0
         assert "Traceback" not in gateway.output()
