@@ -57,6 +57,7 @@ async def _run(end: socket.socket) -> int:
         parent.say(**{"is": "failed", "problem": failure.problem, "remedy": failure.remedy})
         return 1
     finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the end is near, and must not be broken off
         parent.close()
     return 0
 

@@ -177,20 +177,58 @@ async def test_a_client_that_leaves_with_a_request_queued_cancels_the_one_under_
         assert w.ledger.rows[0].outcome == "client_gone"
 
 
+async def test_the_end_is_told_before_a_connection_is_closed() -> None:
+    """A server about to end answers a request that comes on a kept connection, and says `connection: close` with it; a reply that
+    had begun before is followed by one more request at most; a quiet connection is closed after a while.
+    """
+    async with world() as w, edge(w) as server:
+        drain = server.server.config.http.drain  # type: ignore[union-attr]
+        drain.quiet_seconds = 0.6
+        more = asyncio.Event()
+        w.upstreams.serve(MODEL, events(chunk("a"), more, chunk(finish="stop")))
+        kept, quiet, streaming = [await server.client() for _ in range(3)]
+        await streaming.say(streaming.request({**_BODY, "stream": True}))
+        assert (await streaming.head())[0] == 200
+        w.upstreams.serve(MODEL, completion())
+        for client in (kept, quiet):
+            await client.say(client.request(_BODY))
+            assert "connection" not in (await client.reply())[1]
+        drain.begun = True
+        for connection in list(server.server.server_state.connections):
+            connection.shutdown()
+        await asyncio.sleep(0.2)
+        await kept.say(kept.request(_BODY))
+        status, fields, _ = await kept.reply()
+        assert (status, fields["connection"]) == (200, "close")
+        assert await kept.closed()
+        assert await quiet.closed()
+        more.set()
+        while await streaming.chunk():
+            pass
+        await streaming.say(streaming.request(_BODY))
+        status, fields, _ = await streaming.reply()
+        assert (status, fields["connection"]) == (200, "close")
+        assert await streaming.closed()
+        late = await server.client()
+        await late.say(late.request(_BODY))
+        assert (await late.reply())[1]["connection"] == "close"
+
+
 def test_uvicorn_still_has_the_names_that_are_touched() -> None:
     """Uvicorn is pinned to a minor version; if these names change, the edge has to be looked at."""
     protocol = inspect.getsource(httptools_impl.HttpToolsProtocol)
-    for name in ("transport", "loop", "url", "headers", "cycle", "flow"):
+    for name in ("transport", "loop", "url", "headers", "cycle", "flow", "timeout_keep_alive", "timeout_keep_alive_task"):
         assert f"self.{name} = " in protocol or f"self.{name}: " in protocol, name
     for name in (
         "connection_made", "connection_lost", "data_received", "on_message_begin", "on_headers_complete",
-        "on_header", "on_body", "on_message_complete", "_start_asgi_task", "send_400_response",
+        "on_header", "on_body", "on_message_complete", "_start_asgi_task", "send_400_response", "shutdown",
+        "_unset_keepalive_if_required", "timeout_keep_alive_handler",
     ):  # fmt: skip
         mine = inspect.signature(getattr(DeadlineProtocol, name))
         theirs = inspect.signature(getattr(httptools_impl.HttpToolsProtocol, name))
         assert list(mine.parameters) == list(theirs.parameters), name
     cycle = inspect.getsource(httptools_impl.RequestResponseCycle)
-    for name in ("response_complete", "disconnected", "message_event"):
+    for name in ("response_complete", "response_started", "keep_alive", "disconnected", "message_event"):
         assert f"self.{name} = " in cycle, name
     assert "self._start_asgi_task(self.cycle, app)" in protocol
     assert "except httptools.HttpParserError" in protocol

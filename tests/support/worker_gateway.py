@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx2
 
+from gateway.ops.scoreboard import Scoreboard
 from tests.support.gateway_process import GatewayProcess
 from tests.support.processes import ROOT
 
@@ -51,6 +52,11 @@ class WorkerGateway(GatewayProcess):
     def worker_pids(self) -> list[int]:
         """The processes that were ever said to take calls, in their order."""
         return [int(found) for found in re.findall(r"takes calls \(process (\d+)\)", self.output())]
+
+    def calls_of(self, worker: int) -> float:
+        """How many calls one worker has counted, by its number: the first is 1."""
+        snapshot = Scoreboard(self.data_dir / "workers")._read(worker) or []
+        return sum(sample[2] for family in snapshot if family.name == "gateway_calls" for sample in family.samples)
 
     def metric(self, name: str) -> float:
         """The value of a metric without labels, or the sum over all labels."""
