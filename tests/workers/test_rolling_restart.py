@@ -97,6 +97,7 @@ class Balancer:
         self._backends = backends
         self._ready: set[int] = {backend.port for backend in backends}
         self._turn = 0
+        self._relays: set[asyncio.Task[None]] = set()
         self.port = 0
 
     @asynccontextmanager
@@ -109,6 +110,7 @@ class Balancer:
         finally:
             probing.cancel()
             server.close()
+            await asyncio.gather(probing, *self._relays, return_exceptions=True)
 
     async def _probe(self) -> None:
         async with httpx2.AsyncClient(timeout=5, headers={"connection": "close"}) as client:
@@ -122,6 +124,10 @@ class Balancer:
                 await asyncio.sleep(0.1)
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._relays.add(task)
+        task.add_done_callback(self._relays.discard)
         ready = sorted(self._ready)
         self._turn += 1
         to_reader, to_writer = await asyncio.open_connection("127.0.0.1", ready[self._turn % len(ready)])
@@ -134,6 +140,8 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             writer.write(data)
             await writer.drain()
     writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 async def test_one_of_two_gateways_behind_a_load_balancer_ends_and_no_call_fails(tmp_path: Path) -> None:
