@@ -1,6 +1,7 @@
-"""A gateway with several workers on one SQLite file: limits are each worker's own, which is no matter to what these tests ask.
+"""A gateway with several workers, on PostgreSQL and Redis where a test names them, else on one SQLite file.
 
-The settings' refusal of that is lifted in the processes under test alone, by a `sitecustomize` module on their path.
+On SQLite limits are each worker's own, which is no matter to what those tests ask, and saves them two servers. The settings'
+refusal of that is lifted in the processes under test alone, by a `sitecustomize` module on their path.
 """
 
 import re
@@ -41,7 +42,8 @@ class WorkerGateway(GatewayProcess):
     def __init__(
         self, folder: Path, *, workers: int = 2, upstream: str | None = None, env: Mapping[str, str] | None = None
     ) -> None:
-        more = lifted(folder) | {"GATEWAY_WORKERS": str(workers)} | dict(env or {})
+        shared = "GATEWAY_REDIS_URL" in (env or {})
+        more = ({} if shared else lifted(folder)) | {"GATEWAY_WORKERS": str(workers)} | dict(env or {})
         super().__init__(folder / "data", upstream=upstream, env=more)
         try:
             self.wait_until(lambda: len(self.worker_pids()) >= workers, "all workers take calls")

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import httpx2
 
+from gateway.storage.sql.migrate import upgrade
 from tests.commands.test_serve import needs_proc, runs
 from tests.support.gateway_process import GatewayProcess
+from tests.support.postgres_server import PostgresServer
+from tests.support.redis_server import RedisServer
 from tests.support.sdk import Sdk
 from tests.support.worker_gateway import WorkerGateway
 
@@ -62,12 +65,17 @@ async def until(condition: Callable[[], bool], gateway: GatewayProcess, what: st
 
 
 async def test_a_rolling_restart_fails_no_call(tmp_path: Path) -> None:
-    """SIGHUP under load: every worker is replaced, the changed settings are in force, and no call fails; settings that are wrong
-    change nothing; the port, which cannot be changed so, stays, and that is told.
+    """SIGHUP under load, on PostgreSQL and Redis: every worker is replaced, the changed settings are in force, and no call fails;
+    settings that are wrong change nothing; the address, which cannot be changed so, stays, and that is told.
     """
     file = tmp_path / "gateway.toml"
     file.write_text("[server]\nmax_body_bytes = 1048576\n")
-    with WorkerGateway(tmp_path, env={"GATEWAY_CONFIG": str(file), "GATEWAY_HOST": ""}) as gateway:
+    with contextlib.ExitStack() as stack:
+        postgres, redis = stack.enter_context(PostgresServer()), stack.enter_context(RedisServer())
+        await asyncio.to_thread(upgrade, postgres.url)
+        env = {"GATEWAY_DATABASE_URL": postgres.url, "GATEWAY_REDIS_URL": redis.url}
+        env |= {"GATEWAY_CONFIG": str(file), "GATEWAY_HOST": ""}
+        gateway = stack.enter_context(WorkerGateway(tmp_path, env=env))
         key = gateway.create_key()["key"]
         async with load(gateway.base_url, key) as failed:
             file.write_text("[server]\nmax_body_bytes = 'nonsense'\n")

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx2
 
 from tests.commands.test_serve import needs_proc, runs
-from tests.support.gateway_process import ADMIN_TOKEN, KEY_PEPPER
+from tests.support.gateway_process import ADMIN_TOKEN, KEY_PEPPER, GatewayProcess
 from tests.support.processes import ROOT, ChildProcess, wait_until
 from tests.support.sdk import Sdk, chunks
 from tests.support.worker_gateway import WorkerGateway, lifted
@@ -108,7 +108,7 @@ def test_workers_that_cannot_start_end_the_parent(tmp_path: Path) -> None:
 
 def test_what_keeps_a_worker_from_starting_is_told_once(tmp_path: Path) -> None:
     """A worker's own words, such as a pepper that is not the database's, end the start at once with the same message."""
-    with WorkerGateway(tmp_path):
+    with GatewayProcess(tmp_path / "data"):
         pass
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
     environment |= lifted(tmp_path) | {"GATEWAY_KEY_PEPPER": f"not-{KEY_PEPPER}", "GATEWAY_ADMIN_TOKEN": ADMIN_TOKEN}
