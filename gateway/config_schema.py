@@ -204,6 +204,32 @@ class Cache(_Table):
     miss_seconds: Seconds = seconds(5, "How long an unknown key is remembered as such.", least=0, most=3600)
 
 
+class Ledger(_Table):
+    """The record of metered calls."""
+
+    retention_days: Whole = whole(
+        90,
+        "How long the row of a call is kept; 0 keeps all. Hourly sums are kept for ever.",
+        least=0,
+        most=36_500,
+        unit="days",
+    )
+    strict: Flag = flag("A reply ends only after its entry in the ledger is acknowledged, so that none is ever missing.", default=False)
+    streams: Whole = whole(
+        16,
+        "Redis streams that entries go through. Change it only while all gateways are stopped and the streams are empty.",
+        least=1,
+        most=1024,
+    )
+    stream_max_entries: Whole = whole(
+        1_000_000,
+        "How long a stream may grow before an alarm is raised and entries go straight to the database.",
+        least=1000,
+        most=1_000_000_000,
+        unit="stream entries",
+    )
+
+
 class Log(_Table):
     """What is written to standard error."""
 
@@ -230,6 +256,7 @@ class Settings(_Table):
     upstream: UpstreamDefaults = UpstreamDefaults()
     limits: Limits = Limits()
     cache: Cache = Cache()
+    ledger: Ledger = Ledger()
     log: Log = Log()
     upstreams: tuple[UpstreamTable, ...] = ()
 

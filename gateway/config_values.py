@@ -74,6 +74,10 @@ def choice(default: str, description: str, *choices: str) -> Any:
     return _setting(default, description, About("one of " + ", ".join(choices)))
 
 
+def flag(description: str, *, default: bool) -> Any:
+    return _setting(default, description, About("true or false", shown_default=str(default).lower()))
+
+
 def text(default: object, description: str, *, expects: str = "text", env: str = "", pattern: str | None = None) -> Any:
     """A text; `...` as its default makes it required."""
     return _setting(default, description, About(expects, env), min_length=1, pattern=pattern)
@@ -125,6 +129,15 @@ def _size(value: object) -> int:
     if isinstance(value, str) and (found := _SIZE.fullmatch(value.strip())):
         return int(found[1]) * _FACTORS[found[2]]
     return _whole(value)
+
+
+def _flag(value: object) -> bool:
+    named = {"true": True, "false": False}
+    if isinstance(value, str) and value.strip().lower() in named:
+        return named[value.strip().lower()]
+    if isinstance(value, bool):
+        return value
+    raise ValueError
 
 
 def _folder(value: object) -> object:
@@ -190,6 +203,7 @@ def redis_url(value: object) -> str:
 Whole = Annotated[int, BeforeValidator(_whole)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
+Flag = Annotated[bool, BeforeValidator(_flag)]
 Size = Annotated[int, BeforeValidator(_size)]
 BaseUrl = Annotated[str, BeforeValidator(_base_url)]
 DatabaseUrl = Annotated[SecretStr, BeforeValidator(database_url)]

@@ -128,3 +128,6 @@ class Upstreams(Protocol):
 class Ledger(Protocol):
     def append(self, entry: Entry) -> None:
         """Take an entry; it is stored soon, once by call ID. Never blocks, never raises."""
+
+    async def acknowledged(self) -> None:
+        """Return once all that was appended so far is safe, whatever becomes of this process, or was counted as lost."""

@@ -153,6 +153,28 @@ ledger = sa.Table(
     sa.Index("ix_ledger_workspace_id_at", "workspace_id", "at"),
 )
 
+# Sums over the rows of `ledger`, those that retention has deleted included; `hour` is its start.
+usage_hours = sa.Table(
+    "usage_hours",
+    metadata,
+    sa.Column("hour", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("account_id", sa.String(40), primary_key=True),
+    sa.Column("workspace_id", sa.String(40), primary_key=True),
+    sa.Column("key_id", sa.String(40), primary_key=True),
+    sa.Column("model", sa.String(255), primary_key=True),
+    sa.Column("calls", sa.BigInteger, nullable=False),
+    sa.Column("failures", sa.BigInteger, nullable=False),
+    sa.Column("input_tokens", sa.BigInteger, nullable=False),
+    sa.Column("output_tokens", sa.BigInteger, nullable=False),
+    sa.Column("cached_tokens", sa.BigInteger, nullable=False),
+    sa.Column("estimated_calls", sa.BigInteger, nullable=False),
+    sa.Column("timed_calls", sa.BigInteger, nullable=False),
+    sa.Column("ttft_ms", sa.BigInteger, nullable=False),
+    sa.Column("duration_ms", sa.BigInteger, nullable=False),
+    sa.Index("ix_usage_hours_account_id_hour", "account_id", "hour"),
+    sa.Index("ix_usage_hours_workspace_id_hour", "workspace_id", "hour"),
+)
+
 audit = sa.Table(
     "audit",
     metadata,

@@ -1,14 +1,15 @@
-"""Usage, summed over the ledger."""
+"""Usage, summed over the ledger: whole hours from the roll-ups, parts of an hour from its rows."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.storage.sql.engine import reading
-from gateway.storage.sql.tables import ledger
+from gateway.storage.sql.tables import ledger, usage_hours
+from gateway.storage.sql.usage_hours import HOUR_MS, SUMS
 
 GroupBy = Literal["model", "workspace", "key"]
 
@@ -47,32 +48,52 @@ async def usage(
 ) -> list[UsageRow]:
     """Usage by group, of calls that started from `start_ms` on and before `end_ms` (Unix milliseconds); most tokens first.
 
-    Raises KeyStoreUnavailable, which is a StorageUnavailable.
+    Hours that lie wholly in the span are read from the roll-ups, which are kept for ever; what is left of its first and last hour
+    from the rows of single calls. Where retention has deleted those, such a part of an hour counts as nothing; so a span of long
+    ago is exact if it begins and ends with an hour. Raises KeyStoreUnavailable, which is a StorageUnavailable.
     """
-    columns = {"model": ledger.c.model, "workspace": ledger.c.workspace_id, "key": ledger.c.key_id}
-    group = columns[group_by]
     wanted = {"account_id": account_id, "workspace_id": workspace_id, "key_id": key_id, "model": model}
-    tokens = sa.func.sum(ledger.c.input_tokens + ledger.c.output_tokens)
-    query = (
-        sa.select(
-            group,
-            sa.func.count(),
-            _count(ledger.c.outcome != "ok"),
-            _sum(ledger.c.input_tokens),
-            _sum(ledger.c.output_tokens),
-            _sum(ledger.c.cached_tokens),
-            _count(ledger.c.estimated),
-            sa.func.count(ledger.c.ttft_ms),
-            _mean(ledger.c.ttft_ms),
-            _mean(ledger.c.duration_ms),
-        )
-        .where(ledger.c.at >= start_ms, ledger.c.at < end_ms)
-        .where(*(ledger.c[name] == value for name, value in wanted.items() if value is not None))
-        .group_by(group)
-        .order_by(tokens.desc(), group)
-    )
+    filters = {name: value for name, value in wanted.items() if value is not None}
+    sources = [_summed(table, sums, span, group_by, filters) for table, sums, span in _sources(start_ms, end_ms)]
+    parts = sa.union_all(*sources).subquery()
+    sums = {name: sa.cast(sa.func.sum(parts.c[name]), sa.BigInteger) for name in SUMS}  # PostgreSQL's would be numeric
+    tokens = sums["input_tokens"] + sums["output_tokens"]
+    query = sa.select(parts.c.group, *sums.values()).group_by(parts.c.group).order_by(tokens.desc(), parts.c.group)
     async with reading(engine) as connection:
-        return [UsageRow(*row) for row in await connection.execute(query)]
+        return [_row(group, dict(zip(SUMS, values, strict=True))) for group, *values in await connection.execute(query)]
+
+
+_Sums = Mapping[str, sa.ColumnElement[int]]
+
+
+def _sources(start_ms: int, end_ms: int) -> Iterator[tuple[sa.Table, _Sums, sa.ColumnElement[bool]]]:
+    """Where the calls of a span are found: the whole hours in the roll-ups, the rest call by call."""
+    first, last = -(-start_ms // HOUR_MS) * HOUR_MS, end_ms // HOUR_MS * HOUR_MS
+    if first >= last:
+        yield ledger, _CALLS, sa.and_(ledger.c.at >= start_ms, ledger.c.at < end_ms)
+        return
+    yield usage_hours, _HOURS, sa.and_(usage_hours.c.hour >= first, usage_hours.c.hour < last)
+    if start_ms < first:
+        yield ledger, _CALLS, sa.and_(ledger.c.at >= start_ms, ledger.c.at < first)
+    if last < end_ms:
+        yield ledger, _CALLS, sa.and_(ledger.c.at >= last, ledger.c.at < end_ms)
+
+
+def _summed(
+    table: sa.Table, sums: _Sums, span: sa.ColumnElement[bool], group_by: GroupBy, filters: Mapping[str, str]
+) -> sa.Select[Any]:
+    group = table.c[{"model": "model", "workspace": "workspace_id", "key": "key_id"}[group_by]]
+    columns = [sa.cast(sums[name], sa.BigInteger).label(name) for name in SUMS]
+    return (
+        sa.select(group.label("group"), *columns)
+        .where(span, *(table.c[name] == value for name, value in filters.items()))
+        .group_by(group)
+    )
+
+
+def _row(group: str, sums: dict[str, int]) -> UsageRow:
+    timed, waited, lasted = sums["timed_calls"], sums.pop("ttft_ms"), sums.pop("duration_ms")
+    return UsageRow(group, **sums, ttft_ms=waited / timed if timed else None, duration_ms=lasted / sums["calls"])
 
 
 def total(rows: Iterable[UsageRow]) -> UsageRow:
@@ -100,9 +121,15 @@ def _count(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
     return sa.func.sum(sa.case((condition, 1), else_=0))
 
 
-def _sum(column: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
-    return sa.cast(sa.func.sum(column), sa.BigInteger)  # PostgreSQL sums these as numeric
-
-
-def _mean(column: sa.ColumnElement[int]) -> sa.ColumnElement[float]:
-    return sa.func.avg(sa.cast(column, sa.Double))
+_HOURS: _Sums = {name: sa.func.sum(usage_hours.c[name]) for name in SUMS}
+_CALLS: _Sums = {
+    "calls": sa.func.count(),
+    "failures": _count(ledger.c.outcome != "ok"),
+    "input_tokens": sa.func.sum(ledger.c.input_tokens),
+    "output_tokens": sa.func.sum(ledger.c.output_tokens),
+    "cached_tokens": sa.func.sum(ledger.c.cached_tokens),
+    "estimated_calls": _count(ledger.c.estimated),
+    "timed_calls": sa.func.count(ledger.c.ttft_ms),
+    "ttft_ms": sa.func.coalesce(sa.func.sum(ledger.c.ttft_ms), 0),
+    "duration_ms": sa.func.sum(ledger.c.duration_ms),
+}

@@ -1,0 +1,115 @@
+"""What waits in a process to be stored: a bounded queue of ledger entries, and who waits for them to be safe."""
+
+import asyncio
+import logging
+from collections import deque
+from dataclasses import dataclass
+
+from gateway.domain.ledger import Entry
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Entries that were taken to be stored together, in order, each with its number."""
+
+    numbered: list[tuple[int, Entry]]
+
+    @property
+    def entries(self) -> list[Entry]:
+        return [entry for _, entry in self.numbered]
+
+
+class Backlog:
+    """Entries in the order that they came. At most `capacity` wait, and those of the batches that are under way besides; beyond,
+    the oldest are lost, counted in `lost`, and logged once until `recovered`. `waits_for` names what is away, for that line.
+    """
+
+    def __init__(self, capacity: int, waits_for: str) -> None:
+        self.capacity = capacity
+        self.lost = 0
+        self._waits_for = waits_for
+        self._queue: deque[tuple[int, Entry]] = deque()
+        self._under_way: set[Batch] = set()
+        self._last = 0
+        self._overflowed = False
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+
+    def __len__(self) -> int:
+        """Entries that no batch holds."""
+        return len(self._queue)
+
+    @property
+    def waiting(self) -> int:
+        """Entries that are not stored yet."""
+        return len(self._queue) + sum(len(batch.numbered) for batch in self._under_way)
+
+    def append(self, entry: Entry) -> None:
+        self._last += 1
+        self._queue.append((self._last, entry))
+        if len(self._queue) > self.capacity:
+            self._trim()
+
+    def take(self, most: int) -> Batch:
+        """The oldest entries; they are under way until `done` or `give_back`."""
+        batch = Batch([self._queue.popleft() for _ in range(min(most, len(self._queue)))])
+        self._under_way.add(batch)
+        return batch
+
+    def done(self, batch: Batch) -> None:
+        """A batch is stored, or given up."""
+        self._under_way.discard(batch)
+        self._release()
+
+    def give_back(self, batch: Batch) -> None:
+        """A batch could not be stored; its entries wait again, in front."""
+        self._under_way.discard(batch)
+        self._queue.extendleft(reversed(batch.numbered))
+        self._trim()
+
+    def give_up(self) -> int:
+        """Lose all that waits. Returns how many entries that are."""
+        lost = self.waiting
+        self.lost += lost
+        self._queue.clear()
+        self._under_way.clear()
+        self._release()
+        return lost
+
+    def recovered(self) -> None:
+        self._overflowed = False
+
+    async def acknowledged(self) -> None:
+        """Return once all that was appended so far is stored; what was lost on the way is not waited for."""
+        if self._oldest() <= self._last:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append((self._last, waiter))
+            await waiter
+
+    def _trim(self) -> None:
+        if len(self._queue) <= self.capacity:
+            return
+        while len(self._queue) > self.capacity:
+            self._queue.popleft()
+            self.lost += 1
+        if not self._overflowed:
+            self._overflowed = True
+            text = "more than %d ledger entries wait for %s: the oldest are lost from here on"
+            _log.error(text, self.capacity, self._waits_for)
+        self._release()
+
+    def _oldest(self) -> int:
+        """The number of the oldest entry that is not stored yet; that of the next one to come if there is none."""
+        firsts = [batch.numbered[0][0] for batch in self._under_way if batch.numbered]
+        if self._queue:
+            firsts.append(self._queue[0][0])
+        return min(firsts, default=self._last + 1)
+
+    def _release(self) -> None:
+        if self._waiters:
+            oldest = self._oldest()
+            for _, waiter in (each for each in self._waiters if each[0] < oldest):
+                if not waiter.done():
+                    waiter.set_result(None)
+            self._waiters = [each for each in self._waiters if each[0] >= oldest]

@@ -1,0 +1,92 @@
+"""Retention: rows of the ledger are deleted once they are old enough. The roll-ups stay.
+
+Only whole hours go, so that what is left of a row's hour can still be summed. A row that is delivered to the ledger again after
+it was deleted here would count twice in the roll-ups; a day, the least that can be set, is far longer than a delivery is repeated.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from gateway.storage.sql.engine import writing
+from gateway.storage.sql.tables import ledger
+from gateway.storage.sql.usage_hours import HOUR_MS
+
+_BATCH = 5000
+_PAUSE_SECONDS = 0.2
+_HOUR_SECONDS = 3600.0
+_DAY_MS = 24 * HOUR_MS
+
+_log = logging.getLogger(__name__)
+
+
+async def delete_before(engine: AsyncEngine, before_ms: int, *, batch: int = _BATCH, pause_seconds: float = _PAUSE_SECONDS) -> int:
+    """Delete the rows of calls that started before `before_ms` (Unix milliseconds). Returns how many were deleted here.
+
+    Each `batch` rows are a transaction of their own, the oldest first, with a pause behind it for others to write in. Processes
+    that do this at once pass over the rows that another has locked, and so share the work. Raises StorageUnavailable.
+    """
+    old = (
+        sa.select(ledger.c.call_id)
+        .where(ledger.c.at < before_ms)
+        .order_by(ledger.c.at)
+        .limit(batch)
+        .with_for_update(skip_locked=True)  # says nothing on SQLite, which has one writer at a time
+        .cte("old")
+    )
+    statement = sa.delete(ledger).where(ledger.c.call_id.in_(sa.select(old.c.call_id)))
+    deleted = 0
+    while True:
+        async with writing(engine) as connection:
+            found = (await connection.execute(statement)).rowcount
+        deleted += found
+        if found < batch:
+            return deleted
+        await asyncio.sleep(pause_seconds)
+
+
+class Retention:
+    """Deletes, each hour, the rows of calls that started more than `days` ago; with 0 it does nothing. `deleted` counts rows.
+
+    `now_ms` is the Unix time in milliseconds. The first turn comes within a tenth of an hour, and all come with jitter, so that
+    processes that started together do not work at the same time.
+    """
+
+    def __init__(
+        self, engine: AsyncEngine, *, days: int, now_ms: Callable[[], int], every_seconds: float = _HOUR_SECONDS
+    ) -> None:
+        self._engine = engine
+        self._days = days
+        self._now_ms = now_ms
+        self._every = every_seconds
+        self._task: asyncio.Task[None] | None = None
+        self.deleted = 0
+
+    def start(self) -> None:
+        if self._days:
+            self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        """Stop; what is not deleted yet is deleted by others, or later."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def turn(self) -> None:
+        """Delete what is too old by now. Raises StorageUnavailable."""
+        before = self._now_ms() - self._days * _DAY_MS
+        self.deleted += await delete_before(self._engine, before - before % HOUR_MS)
+
+    async def _run(self) -> None:
+        pause = random.uniform(0, 0.1)  # noqa: S311 — spreads work over time, guards nothing
+        while True:
+            await asyncio.sleep(pause * self._every)
+            try:
+                await self.turn()
+            except Exception as error:  # noqa: BLE001 — whatever it is, the next hour is a new try
+                _log.warning("old rows of the ledger could not be deleted: %s", error)
+            pause = random.uniform(0.9, 1.1)  # noqa: S311 — as above
