@@ -42,6 +42,7 @@ from gateway.storage.sql.migrate import check_revision
 from gateway.storage.sql.models import read_catalogue
 from gateway.storage.sql.policy import NotYetInForce, Policy
 from gateway.storage.sql.principals import SqlKeyStore
+from gateway.storage.sql.retention import Retention
 from gateway.upstream.catalogue import Catalogue
 from gateway.upstream.client import HttpClient
 from gateway.upstream.directory import Directory
@@ -57,6 +58,10 @@ _MICRO = 1_000_000
 
 def _now_us() -> int:
     return time.monotonic_ns() // 1000
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 class Gateway:
@@ -84,6 +89,7 @@ class Gateway:
             self._engine, self._admissions, raise_seconds=_RAISE_MOST_SECONDS + settings.limits.failover_hold_seconds
         )
         self._ledger = SqlLedger(self._engine)
+        self._retention = Retention(self._engine, days=settings.ledger.retention_days, now_ms=_now_ms)
         self._client = HttpClient(
             connect=settings.upstream.connect_seconds,
             first_byte=settings.upstream.first_byte_seconds,
@@ -116,7 +122,7 @@ class Gateway:
             upstreams=self.directory,
             admin_token=secrets.admin_token,
             pepper=secrets.key_pepper,
-            now_ms=lambda: time.time_ns() // 1_000_000,
+            now_ms=_now_ms,
             base_url=f"http://{settings.server.host}:{settings.server.port}{PREFIX}",
             keys_per_workspace=settings.limits.keys_per_workspace,
             workspaces_per_account=settings.limits.workspaces_per_account,
@@ -154,6 +160,8 @@ class Gateway:
                 await self._listings.start(_LISTING_SECONDS)
                 self._open_calls.start()
                 stack.push_async_callback(self._open_calls.stop)
+                self._retention.start()
+                stack.push_async_callback(self._retention.close)
                 sweeper = asyncio.create_task(self._sweep_raises())
                 stack.push_async_callback(_cancelled, sweeper)
             self.ready = True
@@ -223,6 +231,7 @@ class Gateway:
         metrics.counter("gateway_ledger_written", "Ledger entries stored.", lambda: ledger.written)
         metrics.counter("gateway_ledger_lost", "Ledger entries given up.", lambda: ledger.lost)
         metrics.counter("gateway_ledger_failures", "Failed writes of ledger batches.", lambda: ledger.failures)
+        metrics.counter("gateway_ledger_deleted", "Ledger rows deleted by age.", lambda: self._retention.deleted)
 
     async def _problems(self) -> list[str]:
         """What keeps the gateway from taking calls: a part that is not open, a database that does not answer."""

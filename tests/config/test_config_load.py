@@ -58,6 +58,8 @@ def test_each_setting_can_come_from_the_environment_and_from_the_file(file: Path
         "server.max_body_bytes_total": "3MiB",
         "server.max_header_bytes": "128KiB",
         "limits.lease_seconds": "11",
+        "ledger.strict": "true",
+        "ledger.stream_max_entries": "5000",
         "limits.when_unavailable": "deny",
         "limits.redis_timeout_ms": "50",
         "storage.redis_url": "redis://h/1",

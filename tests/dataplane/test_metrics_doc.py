@@ -16,7 +16,8 @@ _DOCUMENTED = {
 _REGISTERED = (
     "gateway_open_calls", "gateway_open_streams", "gateway_request_bodies_bytes", "gateway_key_cache_reads_total",
     "gateway_key_cache_hits_total", "gateway_waiting_calls", "gateway_ledger_waiting", "gateway_ledger_written_total",
-    "gateway_ledger_lost_total", "gateway_ledger_failures_total", "gateway_workers", "gateway_workers_died_total",
+    "gateway_ledger_lost_total", "gateway_ledger_failures_total", "gateway_ledger_deleted_total", "gateway_workers",
+    "gateway_workers_died_total",
 )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Retention: rows of the ledger are deleted once they are old enough. The roll-ups stay.
 
-Only whole hours go, so that what is left of a row's hour can still be summed. A row that is delivered to the ledger again after
-it was deleted here would count twice in the roll-ups; a day, the least that can be set, is far longer than a delivery is repeated.
+Only whole hours go, so that no part of an hour is half there. A row that is delivered to the ledger again after it was deleted
+here would count twice in the roll-ups; but a day, the least that can be set, is far longer than deliveries are repeated.
 """
 
 import asyncio
@@ -24,7 +24,9 @@ _DAY_MS = 24 * HOUR_MS
 _log = logging.getLogger(__name__)
 
 
-async def delete_before(engine: AsyncEngine, before_ms: int, *, batch: int = _BATCH, pause_seconds: float = _PAUSE_SECONDS) -> int:
+async def delete_before(
+    engine: AsyncEngine, before_ms: int, *, batch: int = _BATCH, pause_seconds: float = _PAUSE_SECONDS
+) -> int:
     """Delete the rows of calls that started before `before_ms` (Unix milliseconds). Returns how many were deleted here.
 
     Each `batch` rows are a transaction of their own, the oldest first, with a pause behind it for others to write in. Processes
@@ -38,11 +40,11 @@ async def delete_before(engine: AsyncEngine, before_ms: int, *, batch: int = _BA
         .with_for_update(skip_locked=True)  # says nothing on SQLite, which has one writer at a time
         .cte("old")
     )
-    statement = sa.delete(ledger).where(ledger.c.call_id.in_(sa.select(old.c.call_id)))
+    statement = sa.delete(ledger).where(ledger.c.call_id.in_(sa.select(old.c.call_id))).returning(ledger.c.call_id)
     deleted = 0
     while True:
         async with writing(engine) as connection:
-            found = (await connection.execute(statement)).rowcount
+            found = len((await connection.scalars(statement)).all())  # SQLite counts no rows behind a WITH
         deleted += found
         if found < batch:
             return deleted
