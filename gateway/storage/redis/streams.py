@@ -87,12 +87,12 @@ def decode(fields: Mapping[bytes, bytes]) -> list[Entry]:
         raise ValueError(str(error)) from error
 
 
-async def pipelined(client: Client, commands: Iterable[tuple[Any, ...]]) -> list[Any]:
+async def pipelined(client: Client, commands: Iterable[tuple[Any, ...]], **options: Any) -> list[Any]:
     """Send commands together, each for itself: the answer to each in order, an exception for one that failed.
 
-    Raises what redis-py raises if nothing could be sent.
+    `options` tell redis-py how to read the answers. Raises what it raises if nothing could be sent.
     """
     pipeline = client.pipeline(transaction=False)
     for command in commands:
-        pipeline.execute_command(*command)
+        pipeline.execute_command(*command, **options)
     return list(await pipeline.execute(raise_on_error=False))
