@@ -1,7 +1,7 @@
 """Hourly roll-ups of the ledger.
 
-Only adds. Rows of the ledger that are there by now are rolled up here; a process of the release before, which knows no roll-ups,
-has to be stopped first, since usage would not count what it records afterwards (`/readyz` takes it out of service).
+Only adds. Rows of the ledger that are there by now are rolled up here. What a process of the release before goes on to record
+afterwards is in the ledger but in no roll-up, so usage would not count it: stop such processes first.
 """
 
 import sqlalchemy as sa
