@@ -28,6 +28,10 @@ from tests.support.redis_cluster import RedisCluster
 from tests.support.redis_server import RedisServer
 
 
+ON_SQLITE = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+"""For what has nothing to do with which database it is."""
+
+
 @pytest.fixture
 def server() -> Iterator[RedisServer]:
     with RedisServer(aof=True) as running:
@@ -149,6 +153,7 @@ async def test_several_members_at_once(client: Redis, streams: Streams, engine: 
     assert await pending(client, streams) == 0
 
 
+@ON_SQLITE
 async def test_nothing_is_deleted_before_it_is_stored(client: Redis, streams: Streams, engine: AsyncEngine) -> None:
     """A member deletes what it has stored and nothing else: neither what another has read nor what came later."""
     slow = _consumer(client, streams, engine)
@@ -183,6 +188,7 @@ async def test_the_database_is_away_for_a_while(client: Redis, streams: Streams,
     assert await pending(client, streams) == 0
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("aof", [True, False])
 async def test_redis_is_killed_and_back(streams: Streams, engine: AsyncEngine, *, aof: bool) -> None:
     """With its file Redis loses nothing. Without, it loses what was in the streams, and whatever comes later arrives."""
@@ -206,6 +212,7 @@ async def test_redis_is_killed_and_back(streams: Streams, engine: AsyncEngine, *
         await client.aclose()
 
 
+@ON_SQLITE
 async def test_an_emptied_redis(client: Redis, streams: Streams, engine: AsyncEngine) -> None:
     """The groups are made anew, and deliver what was added before they were."""
     consumer = _consumer(client, streams, engine)
@@ -217,6 +224,7 @@ async def test_an_emptied_redis(client: Redis, streams: Streams, engine: AsyncEn
     assert consumer.failures == 0
 
 
+@ON_SQLITE
 async def test_messages_that_cannot_be_read(client: Redis, streams: Streams, engine: AsyncEngine) -> None:
     """They are put aside as they are, with the reason, and hold up nothing."""
     wrong: list[dict[Any, Any]] = [{b"e": b"\xc1"}, {b"f": b"1", b"g": b"2"}, {b"e": b"\x91\x81\xa1a\x01"}]
@@ -244,6 +252,7 @@ async def test_entries_that_cannot_be_stored(client: Redis, streams: Streams, en
     assert await held(client, streams) == []
 
 
+@ON_SQLITE
 async def test_members_that_are_gone(client: Redis, streams: Streams, engine: AsyncEngine) -> None:
     """A member's name goes when it leaves, or died long ago with nothing pending; never while something is."""
     gone, dead, alive = (_consumer(client, streams, engine, dead_seconds=0.2, idle_seconds=30) for _ in range(3))
@@ -260,7 +269,7 @@ async def test_members_that_are_gone(client: Redis, streams: Streams, engine: As
             assert await dead.group.read([2])
             await asyncio.sleep(0.3)
     mine, its = alive.group.name, dead.group.name
-    assert await _members(client, streams) == [(0, mine), (1, mine), (2, its), (3, mine)]
+    assert set(await _members(client, streams)) == {(0, mine), (1, mine), (2, its), (2, mine), (3, mine)}
 
 
 async def _members(client: Redis, streams: Streams) -> list[tuple[int, str]]:
@@ -272,6 +281,7 @@ async def _members(client: Redis, streams: Streams) -> list[tuple[int, str]]:
     return found
 
 
+@ON_SQLITE
 async def test_a_member_removed_while_it_reads(client: Redis, streams: Streams, engine: AsyncEngine) -> None:
     """Should a member come back to life just when it is removed, what it had read is delivered to others."""
     slow, other = (_consumer(client, streams, engine) for _ in range(2))
@@ -287,6 +297,7 @@ async def test_a_member_removed_while_it_reads(client: Redis, streams: Streams, 
     assert await held(client, streams) == []
 
 
+@ON_SQLITE
 async def test_deleted_messages_do_not_stay_pending(client: Redis, streams: Streams, engine: AsyncEngine) -> None:
     """A member that died between the deletion and its end leaves nothing behind that is looked at for ever."""
     dying, other = (_consumer(client, streams, engine) for _ in range(2))
@@ -300,6 +311,7 @@ async def test_deleted_messages_do_not_stay_pending(client: Redis, streams: Stre
     assert (other.failures, other.dead, other.stored) == (0, 0, 0)
 
 
+@ON_SQLITE
 async def test_the_lengths_of_the_streams(client: Redis, streams: Streams, engine: AsyncEngine) -> None:
     """While nobody can store anything the streams grow, and the numbers show it; they sink when it is over."""
     away = True
@@ -323,6 +335,7 @@ async def test_the_lengths_of_the_streams(client: Redis, streams: Streams, engin
     assert await calls(engine) == _ids(60)
 
 
+@ON_SQLITE
 async def test_closing_moves_what_is_there(client: Redis, streams: Streams, engine: AsyncEngine) -> None:
     """A process that stops moves what it finds before it goes."""
     consumer = _consumer(client, streams, engine)
@@ -334,6 +347,7 @@ async def test_closing_moves_what_is_there(client: Redis, streams: Streams, engi
     assert await held(client, streams) == []
 
 
+@ON_SQLITE
 async def test_closing_without_redis(client: Redis, streams: Streams, engine: AsyncEngine, server: RedisServer) -> None:
     """A process that stops while Redis is away does not wait for it for ever, and does not fail."""
     consumer = _consumer(client, streams, engine, close_seconds=0.5)
