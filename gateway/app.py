@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from starlette.types import Receive, Scope, Send
 
+from gateway.app_metrics import Watched, watch, watch_shared
 from gateway.config import Secrets, Settings
 from gateway.control.app import create_control
 from gateway.control.context import Services
@@ -31,8 +32,8 @@ from gateway.ops.lifespan import lifespan
 from gateway.ops.metrics import Metrics
 from gateway.storage.failover import SharedAdmissions
 from gateway.storage.memory.admission import MemoryAdmissions
-from gateway.storage.redis.address import Address
-from gateway.storage.shared import SharedLimits
+from gateway.storage.redis.ledger import StreamLedger
+from gateway.storage.shared import Shared, SharedOptions
 from gateway.storage.sql import upstreams as stored_upstreams
 from gateway.storage.sql.bootstrap import Bootstrap, ensure_default_account
 from gateway.storage.sql.engine import AsyncEngine, StorageUnavailable, create_engine, ping, reading
@@ -79,16 +80,17 @@ class Gateway:
         self._offline = offline
         self._pepper = secrets.key_pepper
         self._engine = create_engine(settings.database_url, **settings.database_options)
-        self._shared = _shared_limits(settings, self._engine)
-        self._admissions: MemoryAdmissions | SharedAdmissions = (
-            self._shared.admissions
-            if self._shared is not None
-            else MemoryAdmissions(clock=_now_us, lease_us=int(settings.limits.lease_seconds * _MICRO))
-        )
+        self._shared = _shared(settings, self._engine)
+        self._admissions: MemoryAdmissions | SharedAdmissions
+        self._ledger: SqlLedger | StreamLedger
+        if self._shared is None:
+            self._admissions = MemoryAdmissions(clock=_now_us, lease_us=int(settings.limits.lease_seconds * _MICRO))
+            self._ledger = SqlLedger(self._engine)
+        else:
+            self._admissions, self._ledger = self._shared.admissions, self._shared.ledger
         self._policy = Policy(
             self._engine, self._admissions, raise_seconds=_RAISE_MOST_SECONDS + settings.limits.failover_hold_seconds
         )
-        self._ledger = SqlLedger(self._engine)
         self._retention = Retention(self._engine, days=settings.ledger.retention_days, now_ms=_now_ms)
         self._client = HttpClient(
             connect=settings.upstream.connect_seconds,
@@ -128,7 +130,6 @@ class Gateway:
             workspaces_per_account=settings.limits.workspaces_per_account,
             default_limits=defaults,
         )
-        self._watch_metrics()
         self._app = self._edge(settings, defaults)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -152,8 +153,9 @@ class Gateway:
             stack.push_async_callback(self._client.close)
             await self.directory.reload()
             await self.catalogue.reload()
-            await self._ledger.start()
-            stack.push_async_callback(self._ledger.close)
+            if self._shared is None:
+                await self._ledger.start()
+                stack.push_async_callback(self._ledger.close)
             stack.push_async_callback(self._keys.close)
             if not self._offline:
                 stack.push_async_callback(self._listings.close)
@@ -201,12 +203,19 @@ class Gateway:
         )
         self._open_calls = OpenCalls(gate.confirm, self._admissions, self._admissions.sweep)
         self._admissions.on_raise(self._open_calls.policy_changed)
+        self.metrics.watch_conservation(self._admissions.conservation)
+        watch(
+            self.metrics,
+            Watched(self._open_calls, self._bodies, self._waiting, self._keys, self._ledger, self._retention),
+        )
+        if self._shared is not None:
+            watch_shared(self.metrics, self._shared)
         plane = DataPlane(
             gate=gate,
             routes=Routes(ENDPOINTS),
             bodies=self._bodies,
             forwarder=Forwarder(UpstreamPool(self.directory, self._client)),
-            meter=Meter(self._admissions, self._ledger, estimator),
+            meter=Meter(self._admissions, self._ledger, estimator, strict=settings.ledger.strict),
             open_calls=self._open_calls,
             metrics=self.metrics,
         )
@@ -217,21 +226,6 @@ class Gateway:
         routes = health_routes(problems=self._problems, metrics=self.metrics.render, admin_token=self.services.admin_token)
         control = create_control(self.services, extra_routes=routes)
         return AsgiEdge(answer, control, body_seconds=settings.server.body_timeout_seconds)
-
-    def _watch_metrics(self) -> None:
-        metrics, ledger, keys = self.metrics, self._ledger, self._keys
-        metrics.watch_conservation(self._admissions.conservation)
-        metrics.gauge("gateway_open_calls", "Admitted calls under way.", lambda: len(self._open_calls))
-        metrics.gauge("gateway_open_streams", "Streams under way.", lambda: self._open_calls.streams)
-        metrics.gauge("gateway_request_bodies_bytes", "Request bodies held.", lambda: self._bodies.held)
-        metrics.gauge("gateway_waiting_calls", "Calls that wait instead of a 429.", lambda: self._waiting.waiting)
-        metrics.counter("gateway_key_cache_hits", "Keys found in the cache.", lambda: keys.hits)
-        metrics.counter("gateway_key_cache_reads", "Reads of the key store.", lambda: keys.reads)
-        metrics.gauge("gateway_ledger_waiting", "Ledger entries not stored yet.", lambda: ledger.waiting)
-        metrics.counter("gateway_ledger_written", "Ledger entries stored.", lambda: ledger.written)
-        metrics.counter("gateway_ledger_lost", "Ledger entries given up.", lambda: ledger.lost)
-        metrics.counter("gateway_ledger_failures", "Failed writes of ledger batches.", lambda: ledger.failures)
-        metrics.counter("gateway_ledger_deleted", "Ledger rows deleted by age.", lambda: self._retention.deleted)
 
     async def _problems(self) -> list[str]:
         """What keeps the gateway from taking calls: a part that is not open, a database that does not answer."""
@@ -246,21 +240,22 @@ class Gateway:
         return problems
 
 
-def _shared_limits(settings: Settings, engine: AsyncEngine) -> SharedLimits | None:
-    """The limits in Redis, if there is one."""
+def _shared(settings: Settings, engine: AsyncEngine) -> Shared | None:
+    """The shared profile, if there is a Redis."""
     url = settings.storage.redis_url
     if url is None:
         return None
-    limits = settings.limits
-    return SharedLimits(
-        engine,
-        Address.of(url.get_secret_value()),
+    limits, ledger = settings.limits, settings.ledger
+    options = SharedOptions(
         lease_seconds=limits.lease_seconds,
         deadline_seconds=limits.redis_timeout_ms / 1000,
         hold_seconds=limits.failover_hold_seconds,
         when_unavailable=limits.when_unavailable,
         processes=settings.server.workers,
+        streams=ledger.streams,
+        stream_max_entries=ledger.stream_max_entries,
     )
+    return Shared(engine, url.get_secret_value(), options)
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

@@ -214,9 +214,7 @@ class Ledger(_Table):
         most=36_500,
         unit="days",
     )
-    strict: Flag = flag(
-        "A reply ends only after its entry in the ledger is acknowledged, so that none is ever missing.", default=False
-    )
+    strict: Flag = flag(False, "A reply ends only after its entry in the ledger is acknowledged, so that none is ever missing.")
     streams: Whole = whole(
         16,
         "Redis streams that entries go through. More at any time; fewer only once the streams are empty.",

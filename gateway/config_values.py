@@ -74,10 +74,6 @@ def choice(default: str, description: str, *choices: str) -> Any:
     return _setting(default, description, About("one of " + ", ".join(choices)))
 
 
-def flag(description: str, *, default: bool) -> Any:
-    return _setting(default, description, About("true or false", shown_default=str(default).lower()))
-
-
 def text(default: object, description: str, *, expects: str = "text", env: str = "", pattern: str | None = None) -> Any:
     """A text; `...` as its default makes it required."""
     return _setting(default, description, About(expects, env), min_length=1, pattern=pattern)
@@ -150,14 +146,6 @@ def _lower(value: object) -> object:
     return value.strip().lower() if isinstance(value, str) else value
 
 
-def _flag(value: object) -> bool:
-    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
-        return value.strip().lower() == "true"
-    if isinstance(value, bool):
-        return value
-    raise ValueError
-
-
 def _sendable(value: object) -> object:
     """A credential that a header can carry."""
     if isinstance(value, str) and not re.fullmatch(r"[!-~]+", value, re.ASCII):
@@ -203,7 +191,6 @@ def redis_url(value: object) -> str:
 Whole = Annotated[int, BeforeValidator(_whole)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
-Flag = Annotated[bool, BeforeValidator(_flag)]
 Size = Annotated[int, BeforeValidator(_size)]
 BaseUrl = Annotated[str, BeforeValidator(_base_url)]
 DatabaseUrl = Annotated[SecretStr, BeforeValidator(database_url)]

@@ -1,4 +1,4 @@
-"""The database before it is in use: its schema, and what its faults mean to whoever starts the gateway."""
+"""The stores before they are in use: the database's schema, and what faults mean to whoever starts the gateway."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,6 +8,7 @@ from alembic.util import CommandError
 from gateway.commands.output import Failure
 from gateway.config import Settings
 from gateway.domain.faults import StorageUnavailable
+from gateway.storage.redis.demands import UnfitRedis
 from gateway.storage.sql import upstreams
 from gateway.storage.sql.engine import create_engine, reading
 from gateway.storage.sql.meta import PepperMismatch
@@ -20,13 +21,15 @@ _POOLED_REMEDY = "This is a PgBouncer: set GATEWAY_STORAGE_PGBOUNCER (storage.pg
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Turn the database's faults into a Failure with a remedy."""
+    """Turn the faults of the database, and what Redis lacks, into a Failure with a remedy."""
     try:
         yield
     except StorageUnavailable as error:
         raise _away(error) from None
     except (SchemaOutdated, PepperMismatch) as error:
         raise Failure(str(error)) from None
+    except UnfitRedis as error:
+        raise Failure(f"Redis cannot be used as it is: {error}") from None
 
 
 def _away(error: StorageUnavailable) -> Failure:

@@ -39,6 +39,7 @@ class Call:
     status: int = 0
     outcome: str = "ok"
     replied: bool = False
+    finished: bool = False
     cut: Refusal | None = field(default=None)
 
     @property

@@ -1,31 +1,59 @@
-"""Step 6: settle and record, exactly once, whatever happened. Nothing here waits, so that no cancellation can come in between."""
+"""Step 6: settle and record, once, whatever happened. Settling never waits, so that no cancellation can come in between."""
 
+import asyncio
 import time
 from dataclasses import dataclass
 
 from gateway.dataplane.call import Call
 from gateway.dataplane.estimate import Estimator
 from gateway.dataplane.ports import Admissions, Ledger
+from gateway.domain.errors import ServiceUnavailable
 from gateway.domain.ledger import Entry
 from gateway.domain.usage import NOTHING_USED, Usage
 
 BILLING = "payg"
+_STRICT_SECONDS = 10.0
+_RETRY_MS = 1000
+_FAILED = 400
 _SUCCESS = range(200, 300)
 
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """Turns a call that was admitted, and is over, into a settlement, a ledger entry and a lesson for the estimator."""
+    """Turns a call that was admitted, and is over, into a settlement, a ledger entry and a lesson for the estimator.
+
+    `strict` has a reply end only after its entry is acknowledged.
+    """
 
     admissions: Admissions
     ledger: Ledger
     estimator: Estimator
+    strict: bool = False
+
+    async def before_end(self, call: Call) -> None:
+        """What has to be done once all of a reply is known, before its end is sent.
+
+        Raises ServiceUnavailable if nobody takes the entry.
+        """
+        if not self.strict or call.finished:
+            return
+        self.finish(call)
+        try:
+            async with asyncio.timeout(_STRICT_SECONDS):
+                await self.ledger.acknowledged()
+        except TimeoutError:
+            raise ServiceUnavailable("the ledger does not acknowledge", retry_after_ms=_RETRY_MS) from None
 
     def finish(self, call: Call) -> None:
-        """Close a call's account. One that was not admitted leaves no trace but that a lost admission is given back."""
+        """Close a call's account, once. One that was not admitted leaves no trace but that a lost admission is given back."""
+        if call.finished:
+            return
+        call.finished = True
         if not call.admitted:
             self.admissions.settle(call.caller.account_id, call.id, 0)
             return
+        if call.outcome == "ok" and call.status >= _FAILED:
+            call.outcome = "upstream_error"
         usage = self._usage(call)
         caller = call.caller
         self.admissions.settle(caller.account_id, call.id, usage.total)

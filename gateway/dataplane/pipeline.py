@@ -26,7 +26,6 @@ from gateway.ops.metrics import Metrics
 
 _log = logging.getLogger(__name__)
 _CLIENT_CLOSED = 499  # what the ledger says of a client that left before it was answered, as nginx's log does
-_FAILED = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +79,8 @@ async def _serve_model(exchange: Exchange, call: Call, plane: DataPlane, endpoin
         with settled(exchange, call, plane):
             await plane.gate.admit(call, body, endpoint, patience(exchange.headers))
             async with plane.forwarder.forward(call, body, endpoint, exchange.headers) as reply:
-                await relay(exchange, call, reply, hide_usage=call.stream and not body.include_usage)
+                hide_usage = call.stream and not body.include_usage
+                await relay(exchange, call, reply, hide_usage=hide_usage, before_end=plane.meter.before_end)
 
 
 @contextlib.contextmanager
@@ -89,8 +89,6 @@ def settled(exchange: Exchange, call: Call, plane: DataPlane) -> Iterator[None]:
     plane.open_calls.opened(call)
     try:
         yield
-        if call.outcome == "ok" and call.status >= _FAILED:
-            call.outcome = "upstream_error"
     except Refusal as refusal:
         call.status = call.status or refusal.status
         if call.outcome == "ok" and call.admitted:

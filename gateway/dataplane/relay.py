@@ -5,6 +5,7 @@ and if it breaks off, so does the client's connection. An event stream that brea
 """
 
 import time
+from collections.abc import Awaitable, Callable
 
 from gateway.dataplane.call import Call
 from gateway.dataplane.headers import downward, first, rate_limit
@@ -21,8 +22,15 @@ _NO_CONTENT = 204
 _EVENT_STREAM = b"text/event-stream"
 
 
-async def relay(exchange: Exchange, call: Call, reply: Reply, *, hide_usage: bool) -> None:
-    """Send the reply on. Raises UpstreamError or RequestTimeOut if it breaks off before a byte was sent."""
+BeforeEnd = Callable[[Call], Awaitable[None]]
+
+
+async def relay(exchange: Exchange, call: Call, reply: Reply, *, hide_usage: bool, before_end: BeforeEnd) -> None:
+    """Send the reply on. Raises UpstreamError or RequestTimeOut if it breaks off before a byte was sent.
+
+    `before_end` is waited for before the bytes that end the reply are sent: the last event of a stream, the body of any other.
+    It may raise a Refusal, and does nothing the second time.
+    """
     headers = downward(reply.headers)
     headers.append((b"x-request-id", call.id.encode()))
     if call.decision is not None:
@@ -31,41 +39,54 @@ async def relay(exchange: Exchange, call: Call, reply: Reply, *, hide_usage: boo
     plain = first(reply.headers, b"content-encoding") in (None, b"identity")
     call.stream = plain and reply.status in _SUCCESS and content_type.split(b";")[0].strip().lower() == _EVENT_STREAM
     if call.stream:
-        await _events(exchange, call, reply, headers, hide_usage=hide_usage)
+        await _events(exchange, call, reply, headers, before_end, hide_usage=hide_usage)
     else:
-        await _whole(exchange, call, reply, headers, readable=plain)
+        await _whole(exchange, call, reply, headers, before_end, readable=plain)
 
 
-async def _events(exchange: Exchange, call: Call, reply: Reply, headers: Headers, *, hide_usage: bool) -> None:
+async def _events(
+    exchange: Exchange, call: Call, reply: Reply, headers: Headers, before_end: BeforeEnd, *, hide_usage: bool
+) -> None:
     stream = EventStream(hide_usage=hide_usage)
     # Its length is not known any more if an event is kept back or an error added.
     headers = [field for field in headers if field[0] != b"content-length"]
     broken: Refusal | None = None
+    last = b""
     try:
         await _start(exchange, call, reply.status, headers)
         async for chunk in reply.chunks():
             if call.first_byte is None:
                 call.first_byte = time.monotonic()
             passed = stream.feed(chunk)
+            if stream.done:
+                _note(call, stream)
+                await before_end(call)
             if passed:
                 await exchange.write(passed)
-        rest = stream.rest()
-        if rest:
-            await exchange.write(rest)
+        last = stream.rest()
         if not stream.complete:
             broken = UpstreamError("the stream ended without its end")
     except UpstreamFault as fault:
         if not stream.done:
             broken = _refusal(fault)
     finally:
-        call.usage, call.events, call.reply_bytes = stream.usage, stream.events, stream.bytes
+        _note(call, stream)
     if broken is not None:
         call.outcome = "upstream_broke"
-        await exchange.write(error_event(broken, call.id))
+        last += error_event(broken, call.id)
+    await before_end(call)
+    if last:
+        await exchange.write(last)
     await exchange.end()
 
 
-async def _whole(exchange: Exchange, call: Call, reply: Reply, headers: Headers, *, readable: bool) -> None:
+def _note(call: Call, stream: EventStream) -> None:
+    call.usage, call.events, call.reply_bytes = stream.usage, stream.events, stream.bytes
+
+
+async def _whole(
+    exchange: Exchange, call: Call, reply: Reply, headers: Headers, before_end: BeforeEnd, *, readable: bool
+) -> None:
     kept: list[bytes] = []
     head = tail = b""
     try:
@@ -91,6 +112,7 @@ async def _whole(exchange: Exchange, call: Call, reply: Reply, headers: Headers,
         return
     if call.replied:
         call.usage = (usage_in_part(tail) or usage_in_part(head)) if readable else None
+        await before_end(call)
         await exchange.end()
         return
     body = b"".join(kept)
@@ -98,6 +120,8 @@ async def _whole(exchange: Exchange, call: Call, reply: Reply, headers: Headers,
     headers = [field for field in headers if field[0] != b"content-length"]
     if reply.status != _NO_CONTENT:  # which has no length (RFC 9110, section 8.6)
         headers.append((b"content-length", b"%d" % len(body)))
+    call.status = reply.status
+    await before_end(call)
     await _start(exchange, call, reply.status, headers)
     await exchange.write(body)
     await exchange.end()

@@ -17,6 +17,7 @@ from gateway.domain.admission import Answer, Ask, Conservation, Decision, Gauge
 from gateway.domain.buckets import Claim
 from gateway.domain.faults import LimitsUnavailable
 from gateway.storage.redis import script
+from gateway.storage.redis.counted import Counted, Debt
 
 _log = logging.getLogger(__name__)
 _AGAIN_SECONDS = 1.0
@@ -69,10 +70,11 @@ class RedisAdmissions:
         self._held_until = 0.0
         self._open: dict[str, Ask] = {}
         self._renewed: dict[str, float] = {}
-        self._owed: deque[tuple[Ask, int]] = deque()
+        self._owed: deque[Debt] = deque()
+        self._counted = Counted()
         self._seen: dict[_Key, Gauge] = {}
         self._accounts: dict[str, None] = {}
-        self._audit: dict[str, Conservation] = {}
+        self._unbalanced: dict[str, int] = {}
         self._listeners: list[Callable[[str], None]] = []
         self._upkeep: asyncio.Task[None] | None = None
         self._later: dict[str, asyncio.TimerHandle] = {}
@@ -87,8 +89,9 @@ class RedisAdmissions:
         decision = script.decision(ask, answer)
         self._remember(ask.account_id, decision.gauges)
         if decision.answer is Answer.ADMITTED:
-            if ask.claims:
+            if ask.claims and ask.call_id not in self._renewed:
                 self._renewed[ask.call_id] = self._clock()
+                self._counted.admitted(ask)
         else:
             self._open.pop(ask.call_id, None)
         return decision
@@ -115,26 +118,29 @@ class RedisAdmissions:
         ask = self._open.pop(call_id, None)
         if ask is None:
             return
-        self._pay(ask, tokens)
-        if self._renewed.pop(call_id, None) is None:
-            self._later[call_id] = asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self._pay_again, ask, tokens)
+        debt = Debt(ask, tokens, certain=self._renewed.pop(call_id, None) is not None)
+        self._pay(debt)
+        if not debt.certain:
+            self._later[call_id] = asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self._pay_again, debt)
 
-    def _pay_again(self, ask: Ask, tokens: int) -> None:
-        del self._later[ask.call_id]
-        self._pay(ask, tokens)
+    def _pay_again(self, debt: Debt) -> None:
+        del self._later[debt.ask.call_id]
+        self._pay(debt)
 
-    def _pay(self, ask: Ask, tokens: int) -> None:
+    def _pay(self, debt: Debt) -> None:
         def paid(future: asyncio.Future[Any]) -> None:
             if future.cancelled() or future.exception() is not None:
-                self._owe(ask, tokens)
+                self._owe(debt)
+            else:
+                self._counted.settled(debt, applied=future.result() == 1)
 
-        self._store.ride(ask.account_id, script.settle(ask, tokens)).add_done_callback(paid)
+        self._store.ride(debt.ask.account_id, script.settle(debt.ask, debt.tokens)).add_done_callback(paid)
 
-    def _owe(self, ask: Ask, tokens: int) -> None:
+    def _owe(self, debt: Debt) -> None:
         if len(self._owed) >= self._most_waiting:
             self.settlements_lost += 1
-            self._owed.popleft()
-        self._owed.append((ask, tokens))
+            self._counted.settled(self._owed.popleft(), applied=False)
+        self._owed.append(debt)
 
     @property
     def settlements_waiting(self) -> int:
@@ -231,8 +237,8 @@ class RedisAdmissions:
 
     def _pay_owed(self) -> None:
         owed, self._owed = self._owed, deque()
-        for ask, tokens in owed:
-            self._pay(ask, tokens)
+        for debt in owed:
+            self._pay(debt)
 
     async def _look_at_sums(self) -> None:
         """Read the sums of some accounts that were used here, in turn; two at once for one account are never of one moment."""
@@ -242,13 +248,20 @@ class RedisAdmissions:
             self._accounts[account_id] = None
         answers = await asyncio.gather(*(self._store.ride(account_id, script.sums(account_id)) for account_id in some))
         for account_id, answer in zip(some, answers, strict=True):
-            self._audit[account_id] = script.conservation(answer)
-        for account_id in [account_id for account_id in self._audit if account_id not in self._accounts]:
-            del self._audit[account_id]
+            imbalance = script.conservation(answer).imbalance
+            self._unbalanced.pop(account_id, None)
+            if imbalance:
+                self._unbalanced[account_id] = imbalance
+                _log.error("%d tokens of the account %s are unaccounted for in Redis", imbalance, account_id)
+
+    @property
+    def imbalance(self) -> int:
+        """Tokens unaccounted for in Redis, over the accounts that this process looked at; always 0."""
+        return sum(map(abs, self._unbalanced.values()))
 
     def conservation(self) -> Conservation:
-        """The sum over the accounts that this process has seen of late, each as it was looked at last."""
-        return Conservation.total(self._audit.values())
+        """What this process reserved and settled in Redis; what went with a lease, or with Redis's data, counts as expired."""
+        return self._counted.sums()
 
 
 def _bucket(claim: Claim) -> _Key:

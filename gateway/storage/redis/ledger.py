@@ -208,7 +208,7 @@ class _Lane:
         entries = [entry for part in parts.values() for entry in part]
         try:
             stored = await self._ledger.store(entries)
-        except Exception as error:  # noqa: BLE001 — as above
+        except Exception as error:  # noqa: BLE001 — whatever it is, the next way, or the next attempt, takes them
             self._ledger.failures += 1
             _log.debug("ledger entries could not be stored: %s", error)
             return

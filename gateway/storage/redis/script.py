@@ -20,7 +20,7 @@ _ADMITTED, _REFUSED = 0, 1
 def admit(ask: Ask, lease_us: int) -> list[Any]:
     """Ask for admission; a reservation's lease then lasts `lease_us` microseconds."""
     claims = [[_bucket(claim), claim.limit, claim.capacity, claim.amount, 2 * claim.kind + claim.level] for claim in ask.claims]
-    return [_ADMIT, ask.account_id, ask.call_id, ask.epoch, ask.nonce, lease_us, _tokens(ask), claims]
+    return [_ADMIT, ask.account_id, ask.call_id, ask.epoch, ask.nonce, lease_us, tokens(ask), claims]
 
 
 def decision(ask: Ask, answer: Sequence[Any]) -> Decision:
@@ -33,15 +33,15 @@ def decision(ask: Ask, answer: Sequence[Any]) -> Decision:
     return Decision(Answer.STALE, decided_at=now, nonce=answer[2])
 
 
-def settle(ask: Ask, tokens: int) -> list[Any]:
-    """Correct what `ask` reserved to `tokens`. Answered with 1, or with 0 if nothing was reserved (any more)."""
+def settle(ask: Ask, actual: int) -> list[Any]:
+    """Correct what `ask` reserved to the `actual` tokens. Answered with 1, or with 0 if nothing was reserved (any more)."""
     claims = [[_bucket(claim), claim.limit, claim.capacity, claim.amount] for claim in ask.claims if claim.kind is Kind.TOKENS]
-    return [_SETTLE, ask.account_id, ask.call_id, _tokens(ask), tokens, claims]
+    return [_SETTLE, ask.account_id, ask.call_id, tokens(ask), actual, claims]
 
 
 def renew(account_id: str, lease_us: int, epochs: Sequence[int], asks: Sequence[Ask]) -> list[Any]:
     """Push the leases of `asks` back, and ask of each epoch whether it is stale: answered with a list of 0 and 1."""
-    return [_RENEW, account_id, lease_us, epochs, [f"{ask.call_id}|{_tokens(ask)}" for ask in asks]]
+    return [_RENEW, account_id, lease_us, epochs, [f"{ask.call_id}|{tokens(ask)}" for ask in asks]]
 
 
 def raise_epoch(account_id: str, epoch: int) -> list[Any]:
@@ -64,8 +64,14 @@ def _bucket(claim: Claim) -> str:
     return f"{claim.level:d}{claim.kind:d}:{claim.owner}:{claim.model}"
 
 
-def _tokens(ask: Ask) -> int:
-    return sum(claim.amount for claim in ask.claims if claim.kind is Kind.TOKENS)
+def amounts(ask: Ask) -> list[int]:
+    """What a call reserves of each bucket of tokens."""
+    return [claim.amount for claim in ask.claims if claim.kind is Kind.TOKENS]
+
+
+def tokens(ask: Ask) -> int:
+    """What a call reserves of all buckets of tokens together, which its member in the set of open calls tells."""
+    return sum(amounts(ask))
 
 
 def _gauges(claims: Sequence[Claim], pairs: Sequence[int]) -> tuple[Gauge, ...]:

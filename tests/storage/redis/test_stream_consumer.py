@@ -27,7 +27,6 @@ from tests.support.postgres_server import PostgresServer
 from tests.support.redis_cluster import RedisCluster
 from tests.support.redis_server import RedisServer
 
-
 ON_SQLITE = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 """For what has nothing to do with which database it is."""
 
