@@ -1,5 +1,8 @@
 """Admission while Redis cannot be reached (admission.md): per node, so that a sick one touches only its accounts.
 
+After a fail-over the old master may still answer another process for a while, which may acknowledge a change that the new one
+does not know: so long, the epoch is compared with the database first (docs/decisions/0006).
+
 An unanswered question is put once more, since repeating it is safe. If that fails too, or the node is known to be down, its
 accounts fall back for at least five seconds, by the setting `limits.when_unavailable`:
 
@@ -91,6 +94,8 @@ class SharedAdmissions:
             self._return(node)
             away = None
         if away is None:
+            if self._redis.holding and await self._epoch_of(ask.account_id) != ask.epoch:
+                return Decision(Answer.STALE)
             decision = await self._ask_redis(ask)
             if decision is not None:
                 return decision

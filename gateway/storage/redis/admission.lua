@@ -2,7 +2,7 @@
 --
 -- Called by gateway/storage/redis/script.py, which packs the items and reads the answers, as
 --   EVALSHA sha numkeys [key] run_id payload
--- run_id   the run ID of this server, as the connection learnt it at its handshake (R below)
+-- run_id   the run ID of this server, as the connection learnt it at its handshake
 -- payload  msgpack of a list of items; the reply is msgpack of a list with one answer an item, in order
 --
 -- On a Cluster all items are of one account and the key routes the call; elsewhere they are of any accounts.
@@ -22,7 +22,9 @@
 --
 -- rank is 2 * kind + level, which breaks ties: requests before tokens, workspace before account. A member is `call|tokens`.
 --
--- Keys of an account:  gw:{account}:epoch    N@R, or ?nonce for two seconds after a loss
+-- Keys of an account:  gw:{account}:epoch    N@R, or ?nonce@R for two seconds after a loss. R names this server's time as a
+--                                            master: its run ID, and its replication ID, which is another after a fail-over
+--                                            and back. So what it wrote before, or what another wrote, counts for nothing.
 --                      gw:{account}:open     sorted set of members by the end of their lease
 --                      gw:{account}:tokens   hash of the sums r, o, s, g, e
 --                      gw:{account}:b:...    a bucket: level, time, limit, capacity as four doubles
@@ -31,7 +33,8 @@ local MICRO, MINUTE, GRACE_MS, NONCE_MS, SWEPT = 1000000, 60, 1000, 2000, 100
 local floor, ceil, max, min = math.floor, math.ceil, math.max, math.min
 local call, pack, unpack_struct = redis.call, struct.pack, struct.unpack
 
-local run, payload = ARGV[1], ARGV[2]
+local payload = ARGV[2]
+local run = ARGV[1] .. ':' .. string.match(call('INFO', 'replication'), 'master_replid:(%w+)')
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 
@@ -77,21 +80,20 @@ local function epoch_holds(prefix, epoch, nonce, id)
   local mine = string.format('%.0f', epoch) .. '@' .. run
   if stored == mine then return true end
   if stored then
-    if string.sub(stored, 1, 1) == '?' then
-      local present = string.sub(stored, 2)
-      if nonce ~= present then return false, present end
-      call('SET', key, mine)
-      return true
-    end
-    local number, writer = string.match(stored, '^(%d+)@(.*)$')
+    local number, writer = string.match(stored, '^(.-)@(.*)$')
     if writer == run then
-      if tonumber(number) > epoch then return false, '' end
+      local present = string.match(number, '^%?(.*)$')
+      if present then
+        if nonce ~= present then return false, present end
+      elseif tonumber(number) > epoch then
+        return false, ''
+      end
       call('SET', key, mine)
       return true
     end
   end
   local fresh = id .. ':' .. string.format('%.0f', now)
-  call('SET', key, '?' .. fresh, 'PX', NONCE_MS)
+  call('SET', key, '?' .. fresh .. '@' .. run, 'PX', NONCE_MS)
   return false, fresh
 end
 

@@ -205,10 +205,16 @@ class RedisAdmissions:
         """Call `listener` with the ID of each account whose epoch this process raised."""
         self._listeners.append(listener)
 
+    @property
+    def holding(self) -> bool:
+        """Whether an old master may still answer somebody: epochs are to be compared with the database as well."""
+        return self._clock() < self._held_until
+
     def _on_new_server(self, node: str, run_id: str) -> None:
+        """The first server that a process meets counts as well, where there are replicas: who knows how long it has been it."""
         if self._store.replicated:
             self._held_until = self._clock() + self._hold_seconds
-            _log.warning("%s is another server now (%s): changes are acknowledged in %g s", node, run_id, self._hold_seconds)
+            _log.info("%s is the server %s: changes are acknowledged in %g s", node, run_id, self._hold_seconds)
 
     def start(self) -> None:
         """Begin to pay what is owed, and to look after the sums, each second."""

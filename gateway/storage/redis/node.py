@@ -298,7 +298,7 @@ class Node:
         self._error = None
         self._link = link
         link.listen(self._answered, self._lost)
-        if before != greeting.run_id and (before is not None or self._stands_in):
+        if before != greeting.run_id and (before is not None or self._stands_in or greeting.replicated):
             self._owner.met(self, greeting.run_id)
         self._queue.rides_are_due()
 
