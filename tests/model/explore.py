@@ -67,6 +67,7 @@ def explore(first: S, steps: Callable[[S], Iterator[Step]], *, depth: int | None
                     result.trace = [*_trace(parents, state), text, f"VIOLATION: {violation}"]
                     result.states = len(parents)
                     result.depth += 1
+                    result.complete = False
                     return result
                 if after not in parents:
                     parents[after] = (state, text)
@@ -86,12 +87,11 @@ def _trace(parents: dict[Hashed, tuple[Hashed, str] | None], state: Hashed) -> l
     return lines[::-1]
 
 
-def dead_ends(
-    first: S, steps: Callable[[S], Iterator[Step]], *, allowed: Callable[[Step], bool], good: Callable[[Step], bool]
-) -> list[str]:
-    """The shortest trace to a state from which no path of `allowed` steps leads to a `good` one; empty if there is none.
+def dead_ends(first: S, steps: Callable[[S], Iterator[Step]], *, good: Callable[[Step], bool | None]) -> list[str]:
+    """The shortest trace to a state from which no path leads to a good step; empty if there is no such state.
 
-    Every reachable state is looked at, those too that only steps which are not allowed (faults) lead to.
+    `good` says of each step whether it is one, or None if a path may not take it (a fault). Every reachable state is looked
+    at, those too that only such steps lead to.
     """
     parents: dict[Hashed, tuple[Hashed, str] | None] = {first: None}
     before: dict[Hashed, list[Hashed]] = {}
@@ -103,17 +103,21 @@ def dead_ends(
             if step.after not in parents:
                 parents[step.after] = (state, step.text)
                 queue.append(step.after)  # type: ignore[arg-type]
-            if good(step) and allowed(step):
+            worth = good(step)
+            if worth:
                 alive.add(state)
-            elif allowed(step):
+            elif worth is not None:
                 before.setdefault(step.after, []).append(state)
+    _spread(alive, before)
+    dead = next((each for each in parents if each not in alive), None)  # in the order found: the first is among the nearest
+    return [] if dead is None else [*_trace(parents, dead), "DEAD END"]
+
+
+def _spread(alive: set[Hashed], before: dict[Hashed, list[Hashed]]) -> None:
+    """Add whatever leads to a state in `alive`."""
     waiting = list(alive)
     while waiting:
-        for state_before in before.get(waiting.pop(), ()):
-            if state_before not in alive:
-                alive.add(state_before)
-                waiting.append(state_before)
-    for state in parents:  # in the order they were found: the first is among the nearest
-        if state not in alive:
-            return [*_trace(parents, state), "DEAD END"]
-    return []
+        for state in before.get(waiting.pop(), ()):
+            if state not in alive:
+                alive.add(state)
+                waiting.append(state)
