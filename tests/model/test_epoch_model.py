@@ -158,7 +158,7 @@ def test_waiting_for_the_replicas_would_do_too(bounds: Bounds, identity_per_prom
 LIVE = {
     "restarts": Bounds(kinds=RESTARTS, changes=2, timeouts=False),
     "fail-over": Bounds(kinds=FAILOVER, changes=2, timeouts=False),
-    "local mode": Bounds(kinds=LOCAL, changes=2, faults=2),
+    "local mode": Bounds(kinds=LOCAL, changes=2, faults=2, timeouts=False),
 }
 
 
