@@ -54,15 +54,15 @@ class SharedProfile:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stack.__exit__(kind, error, trace)
 
-    def gateway(self) -> GatewayProcess:
-        """One more gateway process, on a data folder of its own."""
-        env = {
+    def gateway(self, **env: str) -> GatewayProcess:
+        """One more gateway process, on a data folder of its own, with settings besides those of all."""
+        own = {
             "GATEWAY_DATABASE_URL": self._given_database or self.postgres.url,
             "GATEWAY_REDIS_URL": self.redis.url,
             "GATEWAY_UPSTREAM_MODELS": "m",
         }
         folder = Path(tempfile.mkdtemp(dir=self.folder))
-        return GatewayProcess(folder, upstream=self.upstream.base_url, env=env | self._env)
+        return GatewayProcess(folder, upstream=self.upstream.base_url, env={**own, **self._env, **env})
 
     async def rows(self, query: str) -> list[tuple[Any, ...]]:
         """The rows of a query on the gateways' database."""

@@ -1,0 +1,230 @@
+"""An account whose calls are counted on both sides while something fails: what its callers were answered, what the ledger holds."""
+
+import asyncio
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx2
+
+from gateway.domain.credentials import KeyKind, generate
+from tests.support.gateway_process import ADMIN_TOKEN, KEY_PEPPER, GatewayProcess
+from tests.support.load import GONE, Call, Connection, Load, request
+from tests.support.shared_profile import SharedProfile
+
+REDIS_SECONDS = float(os.environ.get("GATEWAY_TEST_REDIS_AWAY_SECONDS", "1.5"))
+"""How long Redis is away; 10 for the long form."""
+POSTGRES_SECONDS = float(os.environ.get("GATEWAY_TEST_POSTGRES_AWAY_SECONDS", "1.5"))
+"""How long PostgreSQL is away; 30 for the long form."""
+CALLERS = 5
+"""Callers at each process."""
+
+_FIGURES = os.environ.get("GATEWAY_TEST_FIGURES")
+_LIMITS = {"rpm": 100_000_000, "tpm": 100_000_000}
+_PATIENCE = 40.0
+_POLL = 0.05
+
+
+@dataclass
+class Figures:
+    """What a fault did. `failed` counts calls that were answered otherwise than the design says; `doubled` and `lost` entries of
+    the ledger; `back` is the seconds from the fault's end until a change was acknowledged by every process, `exact` until each
+    process had its limits from Redis again, `slowest` the seconds of the slowest call.
+    """
+
+    fault: str
+    calls: int = 0
+    in_flight: int = 0
+    failed: int = 0
+    doubled: int = 0
+    lost: int = 0
+    back: float = 0.0
+    exact: float = 0.0
+    slowest: float = 0.0
+    statuses: dict[int, int] = field(default_factory=dict)
+
+
+async def until(condition: Callable[[], Awaitable[bool]], what: str, seconds: float = _PATIENCE) -> None:
+    """Return once `condition` holds. Raises AssertionError naming `what` after `seconds`."""
+    end = time.monotonic() + seconds
+    while not await condition():
+        assert time.monotonic() < end, f"waited {seconds:g} s in vain: {what}"
+        await asyncio.sleep(_POLL)
+
+
+class Scene:
+    """An account with limits and with keys: `known` is never deleted; `before`, `during` and `after` are deleted right before the
+    fault, within it and after it; `unseen` are never used before a test does.
+
+    `gateways` are the processes that are called, all of the profile's unless told otherwise.
+    """
+
+    def __init__(self, shared: SharedProfile, fault: str, gateways: Sequence[GatewayProcess] | None = None) -> None:
+        self.shared = shared
+        self.gateways = list(gateways or shared.gateways)
+        self.figures = Figures(fault)
+        self.began = self.ended = 0.0
+        self.deleted: dict[str, float] = {}
+        """Keys whose deletion was acknowledged, and when."""
+        self.asked: dict[str, float] = {}
+        """Keys whose deletion was asked for, and when."""
+        headers = {"authorization": f"Bearer {ADMIN_TOKEN}"}
+        self._admin = [
+            httpx2.AsyncClient(base_url=f"{each.address}/admin/v1", headers=headers, timeout=60) for each in self.gateways
+        ]
+        self._ids: dict[str, str] = {}
+
+    async def __aenter__(self) -> Self:
+        account = (await self.change(0, "POST", "/accounts", {"name": self.figures.fault})).json()
+        self.account: str = account["id"]
+        workspace = account["default_workspace_id"]
+        assert (await self.put_limits(0)) == 200
+        keys = []
+        for _ in range(6):
+            made = (await self.change(0, "POST", f"/workspaces/{workspace}/api-keys", {"description": "load"})).json()
+            self._ids[made["key"]] = made["id"]
+            keys.append(made["key"])
+        self.known, self.before, self.during, self.after, *self.unseen = keys
+        self.wrong = generate(KeyKind.STANDARD, KEY_PEPPER.encode()).text
+        ports = [gateway.port for gateway in self.gateways]
+        self.load = Load(ports, [self.known, self.before, self.known, self.during, self.known, self.after], callers=CALLERS)
+        await self._until_exact()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for client in self._admin:
+            await client.aclose()
+        if _FIGURES and error is None:
+            with Path(_FIGURES).open("a") as file:
+                file.write(json.dumps(asdict(self.figures)) + "\n")
+
+    # Changes
+
+    async def change(self, process: int, method: str, path: str, body: Any = None) -> httpx2.Response:
+        """What one of the processes answers to a change."""
+        return await self._admin[process].request(method, path, json=body)
+
+    async def put_limits(self, process: int) -> int:
+        """The status of a change that changes nothing."""
+        return (await self.change(process, "PUT", f"/accounts/{self.account}/limits/m", _LIMITS)).status_code
+
+    async def delete(self, key: str, process: int = 0) -> httpx2.Response:
+        """Delete a key; an answer that says that it is gone is an acknowledgement."""
+        self.asked.setdefault(key, time.monotonic())
+        reply = await self.change(process, "DELETE", f"/api-keys/{self._ids[key]}")
+        if reply.status_code in (204, 404):
+            self.deleted[key] = time.monotonic()
+        return reply
+
+    # The fault
+
+    async def begin(self, *work: Callable[[], object]) -> None:
+        """Let it happen, all at once."""
+        self.began = time.monotonic()
+        await asyncio.gather(*(asyncio.to_thread(each) for each in work))
+
+    async def end(self, *work: Callable[[], object]) -> None:
+        """Let it be over."""
+        await asyncio.gather(*(asyncio.to_thread(each) for each in work))
+        self.ended = time.monotonic()
+
+    async def recovered(self) -> None:
+        """Return once every process acknowledges changes, and answers a call with 200."""
+
+        async def back(process: int) -> bool:
+            acknowledged = await self.put_limits(process) == 200
+            return acknowledged and await self.call(self.known, process) == 200
+
+        for process in range(len(self.gateways)):
+            await until(lambda process=process: back(process), f"process {process} is back")  # type: ignore[misc]
+        self.figures.back = round(time.monotonic() - self.ended, 1)
+
+    async def exact_again(self) -> None:
+        """Return once every process has its limits from Redis."""
+        await self._until_exact()
+        self.figures.exact = round(time.monotonic() - self.ended, 1)
+
+    async def _until_exact(self) -> None:
+        async def exact() -> bool:
+            for process, gateway in enumerate(self.gateways):
+                await self.call(self.known, process)  # a process looks at Redis again when it is called
+                text = gateway.output()
+                if text.count("limits are kept by the mode") != text.count("limits are exact again"):
+                    return False
+            return True
+
+        await until(exact, "limits are exact again")
+
+    # Calls
+
+    async def call(self, key: str, process: int) -> int:
+        """The status of one more call, which is counted with the others."""
+        connection = Connection(self.gateways[process].port)
+        started = time.monotonic()
+        status, _ = await connection.call(request(key))
+        connection.close()
+        self.load.calls.append(Call(key, started, time.monotonic(), status))
+        return status
+
+    def statuses(self, where: Callable[[Call], bool] = lambda _: True) -> Counter[int]:
+        return self.load.statuses(where)
+
+    def away(self, call: Call) -> bool:
+        """Whether a call began and ended within the fault."""
+        return self.began < call.started and call.ended < self.ended
+
+    # What is left
+
+    async def settled(self, *, broken: int = 0, lost: int = 0) -> None:
+        """The ledger has every call that was answered 200 once, but for at most `lost`, and at most `broken` others; no token is
+        unaccounted for, and nothing that was acknowledged as deleted was let in.
+        """
+        figures, load = self.figures, self.load
+        finished = load.statuses()[200]
+
+        async def stored() -> bool:
+            return await self.ledger() >= finished
+
+        if lost:
+            await asyncio.sleep(2)
+        else:
+            await until(stored, f"{finished} entries in the ledger; there are {await self.ledger()}")
+        await asyncio.sleep(0.3)
+        rows = await self.ledger()
+        figures.calls = len(load.calls)
+        figures.in_flight = sum(call.started < self.began < call.ended for call in load.calls)
+        figures.slowest = round(max(call.ended - call.started for call in load.calls), 2)
+        figures.statuses = dict(sorted(load.statuses().items()))
+        figures.lost, figures.doubled = max(0, finished - rows), max(0, rows - finished - broken)
+        assert figures.lost <= lost, f"{finished} calls finished, {rows} are in the ledger"
+        assert figures.doubled == 0, f"{finished} calls finished, {broken} broke off, {rows} are in the ledger"
+        await self.balanced()
+        for key, done in self.deleted.items():
+            let_in = load.statuses(lambda call, key=key, done=done: call.key == key and call.started > done)  # type: ignore[misc]
+            assert set(let_in) <= {401}, f"a key that was deleted was answered {let_in}"
+
+    async def ledger(self) -> int:
+        """Entries of this account."""
+        ((rows,),) = await self.shared.rows(f"SELECT count(*) FROM ledger WHERE account_id = '{self.account}'")
+        return int(rows)
+
+    async def balanced(self) -> None:
+        """No process has a token that is not accounted for."""
+        for gateway in self.gateways:
+            metrics = (await asyncio.to_thread(gateway.get, "/metrics")).text.splitlines()
+            assert "gateway_limit_tokens_imbalance 0.0" in metrics
+
+    def expect(self, allowed: set[int], where: Callable[[Call], bool]) -> None:
+        """Calls that `where` holds for were answered as the design says: by `allowed`. Others count as failed."""
+        statuses = self.load.statuses(where)
+        self.figures.failed += sum(count for status, count in statuses.items() if status not in allowed)
+        assert set(statuses) <= allowed, f"{self.figures.fault}: {dict(statuses)}"
+
+
+__all__ = ["CALLERS", "GONE", "POSTGRES_SECONDS", "REDIS_SECONDS", "Figures", "Scene", "until"]
