@@ -43,6 +43,9 @@ class Nodes(Protocol):
     def available(self, account_id: str) -> bool:
         """Whether that node is thought to answer."""
 
+    def has_accounts(self, node: str) -> bool:
+        """Whether any account belongs to the node of that name now."""
+
 
 @dataclass(slots=True)
 class _Away:
@@ -125,9 +128,9 @@ class SharedAdmissions:
             _log.error("%s cannot be reached: limits are kept by the mode %s until it can", node, self._when_unavailable)
         return away
 
-    def _return(self, node: str) -> None:
+    def _return(self, node: str, why: str = "is reached again") -> None:
         del self._away[node]
-        _log.warning("%s is reached again: limits are exact again", node)
+        _log.warning("%s %s: limits are exact again", node, why)
 
     async def _decide_here(self, ask: Ask, away: _Away) -> Decision:
         self.local_decisions += 1
@@ -177,7 +180,12 @@ class SharedAdmissions:
         self._redis.on_raise(listener)
 
     def sweep(self) -> None:
+        """Housekeeping, from time to time. A node whose accounts all went to another one, as in a Cluster's fail-over, never
+        returns by being asked.
+        """
         self._local.sweep()
+        for node in [node for node in self._away if not self._nodes.has_accounts(node)]:
+            self._return(node, "has no accounts any more")
 
     def conservation(self) -> Conservation:
         """Tokens in Redis, as this process saw them last, and here."""

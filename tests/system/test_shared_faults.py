@@ -6,6 +6,7 @@ figures, a line of JSON a fault.
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -74,7 +75,7 @@ def expect_only_deleted_keys_fail(scene: Scene) -> None:
 
 async def until_nothing_is_reserved(redis: RedisServer, scene: Scene) -> None:
     async def empty() -> bool:
-        return redis.ask("ZCARD", f"gw:{{{scene.account}}}:open") == 0
+        return int(redis.ask("ZCARD", f"gw:{{{scene.account}}}:open")) == 0
 
     await until(empty, "no reservation is left")
 
@@ -93,8 +94,10 @@ async def test_postgres_is_away_behind_pgbouncer(shared: SharedProfile) -> None:
             "GATEWAY_STORAGE_PGBOUNCER": "true",
             "GATEWAY_STORAGE_STATEMENT_SECONDS": "1",
         }
-        with shared.gateway(**env) as one, shared.gateway(**env) as other:
-            async with Scene(shared, "PostgreSQL away, PgBouncer in between", [one, other]) as scene:
+        with ExitStack() as stack:
+            started = await asyncio.gather(*(asyncio.to_thread(shared.gateway, **env) for _ in range(2)))
+            gateways = [stack.enter_context(gateway) for gateway in started]
+            async with Scene(shared, "PostgreSQL away, PgBouncer in between", gateways) as scene:
                 await postgres_away(scene, refused={503, 200})
 
 

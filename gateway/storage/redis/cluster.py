@@ -65,6 +65,10 @@ class Cluster:
         """The known masters; while none is known, what stands for them."""
         return list(self._nodes.values()) or [self._nowhere]
 
+    def holders(self) -> set[Node]:
+        """The nodes that accounts belong to: of the known masters, those with slots, and what stands for an unknown one."""
+        return set(self._slots)
+
     async def close(self) -> None:
         self._closing = True
         if self._follower is not None:

@@ -8,12 +8,24 @@ import logging
 import uuid
 from typing import Any
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 _log = logging.getLogger(__name__)
 _KEY = "gw:processes"
 _BEAT_SECONDS = 2.0
 _GONE_SECONDS = 10.0
+
+_SIGN = """
+local clock = redis.call('TIME')
+local now = clock[1] + clock[2] / 1000000
+redis.call('ZADD', KEYS[1], now, ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
+return redis.call('ZCARD', KEYS[1])
+"""
+"""One script, which a Cluster's client sends where the key is: the clock is that server's own."""
+
+_AWAY = (RedisError, RedisClusterException, OSError)
+"""What says that Redis is away; redis-py's word for a Cluster's slot that nobody holds is no RedisError."""
 
 
 class Presence:
@@ -39,29 +51,20 @@ class Presence:
         try:
             async with asyncio.timeout(1):
                 await self._client.zrem(_KEY, self._name)
-        except (RedisError, OSError) as error:
+        except _AWAY as error:
             _log.debug("could not sign off: %s", error)
 
     async def _beat(self) -> None:
         while True:
             try:
                 await self.sign()
-            except (RedisError, OSError) as error:
+            except _AWAY as error:
                 _log.debug("could not sign: %s", error)
             except Exception:  # noqa: BLE001 — the next beat must come
                 _log.exception("counting the processes failed once")
             await asyncio.sleep(_BEAT_SECONDS)
 
     async def sign(self) -> None:
-        """Sign and count once, by Redis's clock. Raises RedisError, OSError."""
-        seconds, micros = await self._client.time(**_one_node(self._client))
-        now = seconds + micros / 1e6
-        await self._client.zadd(_KEY, {self._name: now})
-        await self._client.zremrangebyscore(_KEY, "-inf", now - _GONE_SECONDS)
-        self.processes = max(self._at_least, await self._client.zcard(_KEY))
-
-
-def _one_node(client: Any) -> dict[str, Any]:
-    """On a Cluster: ask the node that has the key, or else all of them would be asked."""
-    node = getattr(client, "get_node_from_key", None)
-    return {} if node is None else {"target_nodes": node(_KEY)}
+        """Sign and count once, by Redis's clock. Raises RedisError, RedisClusterException, OSError."""
+        count = await self._client.eval(_SIGN, 1, _KEY, self._name, _GONE_SECONDS)
+        self.processes = max(self._at_least, count)

@@ -44,6 +44,10 @@ class Single:
     def nodes(self) -> list[Node]:
         return [self._node]
 
+    def holders(self) -> set[Node]:
+        """The nodes that accounts belong to."""
+        return {self._node}
+
     async def close(self) -> None:
         self._node.close()
         await self._node.closed()

@@ -78,6 +78,10 @@ class Store:
         """Whether the node of an account is thought to be up: its breaker is closed."""
         return not self._opened.node(account_id).breaker.open
 
+    def has_accounts(self, node: str) -> bool:
+        """Whether any account belongs to the node of that name now."""
+        return any(each.name == node for each in self._opened.holders())
+
     @property
     def replicated(self) -> bool:
         """Whether a failover can lose acknowledged writes: Sentinel, Cluster, or a server that has or had replicas."""
