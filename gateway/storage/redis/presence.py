@@ -37,6 +37,7 @@ class Presence:
         self._at_least = at_least
         self._name = uuid.uuid4().hex
         self._task: asyncio.Task[None] | None = None
+        self._closing = False
         self.processes = at_least
 
     def start(self) -> None:
@@ -46,6 +47,7 @@ class Presence:
         """Sign off, if Redis answers."""
         if self._task is None:
             return
+        self._closing = True
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         try:
@@ -55,14 +57,17 @@ class Presence:
             _log.debug("could not sign off: %s", error)
 
     async def _beat(self) -> None:
-        while True:
+        # In Python 3.11 a cancellation that meets the end of `asyncio.wait_for`, with which redis-py sends, is swallowed: hence
+        # the flag besides.
+        while not self._closing:
             try:
                 await self.sign()
             except _AWAY as error:
                 _log.debug("could not sign: %s", error)
             except Exception:  # noqa: BLE001 — the next beat must come
                 _log.exception("counting the processes failed once")
-            await asyncio.sleep(_BEAT_SECONDS)
+            if not self._closing:
+                await asyncio.sleep(_BEAT_SECONDS)
 
     async def sign(self) -> None:
         """Sign and count once, by Redis's clock. Raises RedisError, RedisClusterException, OSError."""

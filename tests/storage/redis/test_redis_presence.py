@@ -47,3 +47,17 @@ async def test_what_is_known_to_run_counts(redis_server: RedisServer) -> None:
     async with present(redis_server.url, at_least=4) as one:
         await one.sign()
         assert one.processes == 4
+
+
+async def test_it_ends_whenever_it_is_told_to(redis_server: RedisServer) -> None:
+    """Closing ends, and signs off, however far the first signing has come."""
+    for turns in range(30):
+        client = Address.of(redis_server.url).client()
+        presence = Presence(client, at_least=1)
+        presence.start()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            await presence.close()
+        assert redis_server.ask("ZCARD", _KEY) == 0
+        await client.aclose()
