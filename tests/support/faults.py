@@ -174,6 +174,16 @@ class Scene:
         self.load.calls.append(Call(key, started, time.monotonic(), status))
         return status
 
+    async def stream(self, process: int, *, events: int, pause_ms: int) -> bytes:
+        """One more call, of a stream, counted with the others; answers what came."""
+        connection = Connection(self.gateways[process].port)
+        started = time.monotonic()
+        data = request(self.known, stream=True, max_tokens=events, seed=pause_ms)
+        status, body = await connection.call(data)
+        connection.close()
+        self.load.calls.append(Call(self.known, started, time.monotonic(), status))
+        return body
+
     def statuses(self, where: Callable[[Call], bool] = lambda _: True) -> Counter[int]:
         return self.load.statuses(where)
 

@@ -5,18 +5,21 @@ figures, a line of JSON a fault.
 """
 
 import asyncio
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
 
-from tests.support.faults import POSTGRES_SECONDS, REDIS_SECONDS, Scene, until
-from tests.support.load import Call
+from tests.support.faults import CALLERS, POSTGRES_SECONDS, REDIS_SECONDS, Scene, until
+from tests.support.load import GONE, Call, Load
 from tests.support.pgbouncer import PgBouncer
 from tests.support.redis_server import RedisServer
 from tests.support.shared_profile import SharedProfile
 
 pytestmark = [pytest.mark.xdist_group("shared"), pytest.mark.timeout(300)]
+STREAMS, EVENTS = 200, 25
+WRITE_SECONDS = 0.4  # how long a write to the database may take on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -150,3 +153,66 @@ async def test_both_are_away(shared: SharedProfile) -> None:
         scene.expect({200, 503}, lambda call: call.key == scene.known)
         scene.expect({200, 503, 401}, lambda _: True)
         await scene.settled()
+
+
+async def test_a_process_is_killed(shared: SharedProfile) -> None:
+    """Only the calls that were open at that process fail; of its finished ones, at most the last entries are lost."""
+    victim = await asyncio.to_thread(shared.gateway)
+    with victim:
+        async with Scene(shared, "a gateway process killed") as scene:
+            others = Load([victim.port], [scene.known], callers=CALLERS)
+            async with scene.load:
+                async with others:
+                    await others.until(200)
+                    assert (await scene.delete(scene.before)).status_code == 204
+                    await scene.begin(victim.kill)
+                    others.stopped = True
+                await scene.load.until(200)
+                await scene.end()
+                await scene.recovered()
+                assert (await scene.delete(scene.after)).status_code == 204
+                await scene.load.until(200)
+            expect_only_deleted_keys_fail(scene)
+            at_once = scene.began
+            broken = [call for call in others.calls if call.status == GONE and call.started < at_once]
+            assert set(others.statuses(lambda call: call.ended < at_once)) == {200}
+            assert len(broken) <= CALLERS
+            scene.load.calls += others.calls
+            scene.figures.failed += len(broken)
+            await scene.settled(broken=len(broken), lost=may_be_lost(others, at_once))
+
+
+def may_be_lost(load: Load, killed: float) -> int:
+    """How many finished calls of a process that was killed then may be missing from the ledger: those whose entries waited for
+    the next write, 100 ms at most, or were being written.
+    """
+    return sum(call.status == 200 and call.ended > killed - 0.1 - WRITE_SECONDS for call in load.calls)
+
+
+async def test_a_process_is_told_to_stop(shared: SharedProfile) -> None:
+    """Open streams run to their end, and it ends well; calls at the other processes notice nothing."""
+    leaving = await asyncio.to_thread(shared.gateway)
+    with leaving:
+        async with Scene(shared, "SIGTERM during 200 streams", [*shared.gateways, leaving]) as scene:
+            scene.load.ports = [gateway.port for gateway in shared.gateways]
+            async with scene.load:
+                streams = [asyncio.create_task(scene.stream(2, events=EVENTS, pause_ms=200)) for _ in range(STREAMS)]
+
+                async def open_() -> bool:
+                    text = (await asyncio.to_thread(leaving.get, "/metrics")).text
+                    return f"gateway_open_streams {STREAMS}.0" in text
+
+                await until(open_, "the streams are open")
+                assert (await scene.delete(scene.before)).status_code == 204
+                await scene.begin(lambda: leaving.signal(signal.SIGTERM))
+                bodies = await asyncio.gather(*streams)
+                assert await asyncio.to_thread(leaving.wait) == 0
+                await scene.end()
+                scene.gateways.remove(leaving)
+                await scene.recovered()
+                assert (await scene.delete(scene.after)).status_code == 204
+                await scene.load.until(100)
+            assert all(body.count(b"data: ") == EVENTS + 1 and body.endswith(b"[DONE]\n\n") for body in bodies)
+            assert "Traceback" not in leaving.output()
+            expect_only_deleted_keys_fail(scene)
+            await scene.settled()
