@@ -24,7 +24,6 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from gateway.domain.faults import LimitsUnavailable
 
 _OLDEST = (6, 2)
-_ASKS_WITHIN_SCRIPTS = (7, 0)  # the first version that refuses a script's writes for want of replicas
 _SLOTS = 16_384
 _EXAMINE_SECONDS = 30.0
 _SERVER_SECONDS = 5.0
@@ -208,17 +207,21 @@ class _Server:
                     f"Set min-replicas-to-write to 1 and min-replicas-max-lag to at most {hold_seconds:g}.",
                 )
             ]
-        if _version(info) < _ASKS_WITHIN_SCRIPTS:
-            return [
-                Finding(
-                    f"{self.name} is Redis {info['redis_version']}, which goes on running scripts when it is cut off from its "
-                    "replicas, whatever min-replicas-to-write is",
-                    "Use Redis 7 or newer, or Valkey, where there are replicas.",
-                    grave=False,
-                ),
-                *await self._lag(hold_seconds),
-            ]
-        return await self._lag(hold_seconds)
+        return [*await self._enough_replicas(int(info["connected_slaves"])), *await self._lag(hold_seconds)]
+
+    async def _enough_replicas(self, replicas: int) -> list[Finding]:
+        """Whether a master that is cut off together with some of its replicas stops answering as well."""
+        needed = await self._setting("min-replicas-to-write")
+        if needed is None or int(needed) >= replicas:
+            return []
+        return [
+            Finding(
+                f"{self.name} has {replicas} replicas, and goes on answering with {needed}: cut off together with those, "
+                "beside a new master, it would not know of revoked keys",
+                f"Set min-replicas-to-write to {replicas}, or do with fewer replicas.",
+                grave=False,
+            )
+        ]
 
     async def _lag(self, hold_seconds: float) -> list[Finding]:
         """Whether the gateway waits longer after a fail-over than a master goes on that is cut off."""
@@ -244,7 +247,7 @@ class _Server:
         except ResponseError as error:
             return [Finding(f"{self.name} does not tell the time: {error}", _RIGHTS)]
         try:
-            await client.eval("return 1", 1, self.key)
+            await client.eval("return redis.call('INFO', 'replication')", 1, self.key)
         except ResponseError as error:
             return [Finding(f"{self.name} does not run scripts: {error}", _RIGHTS)]
         try:

@@ -123,11 +123,11 @@ async def test_a_member_killed_between_store_and_end(client: Redis, streams: Str
     assert await calls(engine) == _ids(100)
     assert len(await held(client, streams)) == 100
     assert await pending(client, streams) == 4
-    other = _consumer(client, streams, engine)
+    other = _consumer(client, streams, engine, idle_seconds=600.0)
     await _drain(other)
     assert len(await held(client, streams)) == 100
-    await asyncio.sleep(0.3)
-    other._claim_at = 0
+    other._idle_ms, other._claim_at = 1, 0
+    await asyncio.sleep(0.01)
     await _drain(other)
     assert await calls(engine) == _ids(100)
     assert (other.claimed, other.stored) == (4, 0)
@@ -171,7 +171,7 @@ async def test_nothing_is_deleted_before_it_is_stored(client: Redis, streams: St
 
 async def test_the_database_is_away_for_a_while(client: Redis, streams: Streams, engine: AsyncEngine) -> None:
     """Entries wait in the streams, those that were read as well as new ones, and all are stored when it is back."""
-    consumer = _consumer(client, streams, engine)
+    consumer = _consumer(client, streams, engine, idle_seconds=600.0)
     async with writing(engine) as conn:
         await conn.execute(sa.text("ALTER TABLE ledger RENAME TO elsewhere"))
     await add(client, streams, entries(100))
