@@ -72,6 +72,12 @@ local function store(key, micro, at, limit, capacity)
   call('SET', key, pack('<dddd', micro, at, limit, capacity), 'PX', ttl)
 end
 
+-- Fails where this server may not write: a replica, or (from Redis 7 on) a master that lacks replicas. There a newer epoch may be in
+-- force than the one it knows, and the server refuses by itself only what writes. Changes nothing: an epoch has no time to live.
+local function reign(key)
+  call('PERSIST', key)
+end
+
 -- Whether the caller's epoch holds; else false and the nonce, if there is one. The caller's epoch comes from the database, which
 -- is the authority: one that is ahead of the stored one is in force already, its raise is on the way.
 local function epoch_holds(prefix, epoch, nonce, id)
@@ -101,7 +107,10 @@ local function admit(item)
   local prefix, id, claims = 'gw:{' .. item[2] .. '}:', item[3], item[8]
   local holds, nonce = epoch_holds(prefix, item[4], item[5], id)
   if not holds then return {2, now, nonce} end
-  if #claims == 0 then return {0, now} end
+  if #claims == 0 then
+    reign(prefix .. 'epoch')
+    return {0, now}
+  end
   local open, member = prefix .. 'open', id .. '|' .. string.format('%.0f', item[7])
   local again = call('ZSCORE', open, member)
   local longest, refused, rank = 0, 0, 0
@@ -192,6 +201,7 @@ end
 -- whether a later one was lost with the data, so only a fresh read of the database may install.
 local function raise(item)
   local key = 'gw:{' .. item[2] .. '}:epoch'
+  reign(key)
   local stored = call('GET', key)
   if not stored then return 1 end
   local number, writer = string.match(stored, '^(%d+)@(.*)$')

@@ -252,6 +252,30 @@ class TestEpochs:
         assert lost.answer is Answer.STALE
         assert self.ask(both, 1, lost.nonce).answer is Answer.ADMITTED
 
+    def test_another_servers_placeholder_is_none(self, both: Both) -> None:
+        """A read of before a change must not be installed where the raise that ended its placeholder was lost in a fail-over."""
+        both.script.client.delete("gw:{acc}:epoch")
+        lost = self.ask(both, 1)
+        both.script.run_id = "another"
+        again = self.ask(both, 1, lost.nonce)
+        assert again.answer is Answer.STALE
+        assert again.nonce not in ("", lost.nonce)
+        assert self.ask(both, 2, again.nonce).answer is Answer.ADMITTED
+
+    def test_a_replaced_master_neither_admits_nor_raises(self, both: Both) -> None:
+        """Not even where nothing is written: the new master may know of a change that this one does not, or not know this one."""
+        assert self.ask(both, 1).answer is Answer.ADMITTED
+        both.script.client.execute_command("REPLICAOF", "127.0.0.1", 1)
+        try:
+            with pytest.raises(redis.ResponseError, match="read only replica"):
+                self.ask(both, 1)
+            with pytest.raises(redis.ResponseError, match="read only replica"):
+                both.script.many(script.raise_epoch("acc", 1))
+            with pytest.raises(redis.ResponseError, match="read only replica"):
+                both.script.many(script.raise_epoch("never used", 2))
+        finally:
+            both.script.client.execute_command("REPLICAOF", "NO", "ONE")
+
     def test_a_raise_over_another_servers_epoch_leaves_none(self, both: Both) -> None:
         """A raise that was long delayed installs nothing."""
         both.script.run_id = "another"
