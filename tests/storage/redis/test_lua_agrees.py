@@ -265,7 +265,7 @@ class TestEpochs:
     def test_a_replaced_master_neither_admits_nor_raises(self, both: Both) -> None:
         """Not even where nothing is written: the new master may know of a change that this one does not, or not know this one."""
         assert self.ask(both, 1).answer is Answer.ADMITTED
-        both.script.client.execute_command("REPLICAOF", "127.0.0.1", 1)
+        both.script.client.replicaof("127.0.0.1", 1)
         try:
             with pytest.raises(redis.ResponseError, match="read only replica"):
                 self.ask(both, 1)
@@ -274,7 +274,7 @@ class TestEpochs:
             with pytest.raises(redis.ResponseError, match="read only replica"):
                 both.script.many(script.raise_epoch("never used", 2))
         finally:
-            both.script.client.execute_command("REPLICAOF", "NO", "ONE")
+            both.script.client.replicaof("NO", "ONE")
 
     def test_a_raise_over_another_servers_epoch_leaves_none(self, both: Both) -> None:
         """A raise that was long delayed installs nothing."""
