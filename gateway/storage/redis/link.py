@@ -56,7 +56,6 @@ class Link(asyncio.Protocol):
         self._script = script
         self._run_id = greeting.run_id.encode()
         self._expected: deque[Any] = deque()
-        self._probing = greeting.replicated
         self._denied: Refusal | None = None
         self._reader = hiredis.Reader(replyError=Refusal, notEnoughData=_MORE)
         self._answered: Callable[[Call, Any], None] | None = None
@@ -71,7 +70,7 @@ class Link(asyncio.Protocol):
         """Put calls on the wire, in this order.
 
         Before Redis 7, `min-replicas-to-write` does not hold for what a script writes: a master that was cut off would go on
-        deciding. So, where there are replicas, a plain write stands before each call, and speaks for it if it is refused.
+        deciding. So a plain write stands before each call, and speaks for it if it is refused.
         """
         expected, sha, run_id = self._expected, self._script.sha, self._run_id
         parts: list[bytes] = []
@@ -79,7 +78,7 @@ class Link(asyncio.Protocol):
             if call.asking:
                 parts.append(_ASKING)
                 expected.append(None)
-            elif self._probing:
+            else:
                 key = b"gw:nothing" if call.key is None else call.key + b":nothing"
                 parts.append(hiredis.pack_command((b"DEL", key)))  # type: ignore[arg-type]
                 expected.append(_PROBE)
