@@ -19,7 +19,6 @@ from tests.support.shared_profile import SharedProfile
 
 pytestmark = [pytest.mark.xdist_group("shared"), pytest.mark.timeout(300)]
 STREAMS, EVENTS = 200, 25
-WRITE_SECONDS = 0.4  # how long a write to the database may take on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +45,9 @@ def crash_and_lose(redis: RedisServer) -> Callable[[], object]:
 
 @pytest.mark.parametrize("fault", [hang, crash_and_lose, crash])
 async def test_redis_is_away(shared: SharedProfile, fault: Callable[[RedisServer], Callable[[], object]]) -> None:
-    """No call fails; what was deleted before, meanwhile or later is refused; each call stands in the ledger once."""
+    """No call fails; what was deleted before, meanwhile or later is refused; each call stands in the ledger once, unless Redis
+    lost it.
+    """
     async with Scene(shared, f"Redis: {fault.__name__}") as scene:
         async with scene.load:
             await scene.load.until(200)
@@ -66,7 +67,8 @@ async def test_redis_is_away(shared: SharedProfile, fault: Callable[[RedisServer
             await scene.load.until(200)
         assert scene.statuses(scene.away)[200] > 0
         expect_only_deleted_keys_fail(scene)
-        await scene.settled()
+        # An empty Redis has lost the entries that were not moved to the database yet.
+        await scene.settled(lost=scene.may_be_lost() if fault is crash_and_lose else 0)
         await until_nothing_is_reserved(shared.redis, scene)
 
 
@@ -109,6 +111,7 @@ async def postgres_away(scene: Scene, refused: set[int]) -> None:
     async with scene.load:
         await scene.load.until(200)
         assert (await scene.delete(scene.before)).status_code == 204
+        await scene.used()
         await scene.begin(postgres.stop)
         away = asyncio.gather(*(scene.call(key, process) for key in (*scene.unseen, scene.wrong) for process in (0, 1)))
         change = asyncio.create_task(scene.put_limits(0))
@@ -184,14 +187,7 @@ async def test_a_process_is_killed(shared: SharedProfile) -> None:
             assert len(broken) <= CALLERS
             scene.load.calls += others.calls
             scene.figures.failed += len(broken)
-            await scene.settled(broken=len(broken), lost=may_be_lost(others, at_once))
-
-
-def may_be_lost(load: Load, killed: float) -> int:
-    """How many finished calls of a process that was killed then may be missing from the ledger: those whose entries waited for
-    the next write, 100 ms at most, or were being written.
-    """
-    return sum(call.status == 200 and call.ended > killed - 0.1 - WRITE_SECONDS for call in load.calls)
+            await scene.settled(broken=len(broken), lost=scene.may_be_lost(others.calls))
 
 
 async def test_a_process_is_told_to_stop(shared: SharedProfile) -> None:
