@@ -141,20 +141,6 @@ async def test_saved_but_not_in_force_is_503(control: Control) -> None:
     assert [row["rpm"] for row in (await control.get(f"/workspaces/{workspace}/grants")).json()["data"]] == [5]
 
 
-async def test_a_repeated_deletion_is_in_force_when_it_finds_nothing(control: Control) -> None:
-    """Whoever repeats a deletion that was answered 503 takes a 404 for "gone", so it must not come before that is true."""
-    workspace = await control.sub_workspace()
-    made = await control.post(f"/workspaces/{workspace}/api-keys", {"description": ""})
-    await control.put(f"/workspaces/{workspace}/grants/served-model", {"rpm": 5})
-    for path in (f"/api-keys/{made.json()['id']}", f"/workspaces/{workspace}/grants/served-model"):
-        control.epochs.away = True
-        assert [(await control.delete(path)).status_code for _ in range(3)] == [503, 503, 503]
-        control.epochs.away = False
-        raised = len(control.epochs.raised)
-        assert (await control.delete(path)).status_code == 404
-        assert len(control.epochs.raised) > raised
-
-
 async def test_faults_show_no_internals(
     control: Control, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -75,10 +75,6 @@ async def delete(services: Services, caller: Caller, workspace_id: str, model: s
     workspace = await workspaces.get(services, workspace_id)
     _refuse_default(workspace)
     account_id = workspace.account_id
-    async with reading(services.engine) as conn:
-        granted = await grants.get(conn, workspace_id, model) is not None
-    if not granted:
-        await services.policy.sweep()  # it may have been withdrawn by a change that is not in force yet
     async with services.policy.change(account_id) as conn:
         before = await grants.get(conn, workspace_id, model)
         if before is None:

@@ -126,12 +126,8 @@ async def reset(services: Services, caller: Caller, key_id: str) -> IssuedKey:
 
 
 async def delete(services: Services, caller: Caller, key_id: str) -> None:
-    """Final, and in force when this returns. Raises NotFound; that too says that nobody can use the key any more."""
-    try:
-        account_id = (await get(services, key_id)).account_id
-    except NotFound:
-        await services.policy.sweep()  # it may have been deleted by a change that is not in force yet
-        raise
+    """Final, and in force when this returns. Raises NotFound."""
+    account_id = (await get(services, key_id)).account_id
     async with services.policy.change(account_id) as conn:
         row = await _require(conn, key_id)
         await keys.delete(conn, account_id, key_id)
