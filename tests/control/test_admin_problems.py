@@ -141,6 +141,21 @@ async def test_saved_but_not_in_force_is_503(control: Control) -> None:
     assert [row["rpm"] for row in (await control.get(f"/workspaces/{workspace}/grants")).json()["data"]] == [5]
 
 
+async def test_what_is_gone_is_told_once_that_is_in_force(control: Control) -> None:
+    """A deletion that was saved and not put in force is answered 503 as often as it is repeated, and 404 only when it holds."""
+    workspace = await control.sub_workspace()
+    key = (await control.post(f"/workspaces/{workspace}/api-keys", {"description": "k"})).json()["id"]
+    grant = f"/workspaces/{workspace}/grants/served-model"
+    assert (await control.put(grant, {"rpm": 5})).is_success
+    control.epochs.away = True
+    for path in (f"/api-keys/{key}", grant):
+        for _ in range(2):
+            assert check_shape(await control.delete(path), 503)["error"]["code"] == "not_yet_in_force"
+    control.epochs.away = False
+    for path in (f"/api-keys/{key}", grant):
+        check_shape(await control.delete(path), 404)
+
+
 async def test_faults_show_no_internals(
     control: Control, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,4 +1,4 @@
-"""An account whose calls are counted on both sides while something fails: what its callers were answered, what the ledger holds."""
+"""An account whose calls are counted on both sides while something fails: by its callers, and in the ledger."""
 
 import asyncio
 import json
@@ -40,9 +40,12 @@ _POLL = 0.05
 
 @dataclass
 class Figures:
-    """What a fault did. `failed` counts calls that were answered otherwise than the design says; `doubled` and `lost` entries of
-    the ledger, `in_streams` those that were still in Redis when the test ended; `back` is the seconds from the fault's end until a change was acknowledged by every process, `exact` until each
-    process had its limits from Redis again, `slowest` the seconds of the slowest call.
+    """What a fault did.
+
+    `in_flight` counts the calls that were open when it began, `failed` those that were answered otherwise than the design says,
+    broken ones included; `doubled` and `lost` entries of the ledger, `in_streams` those that were still in Redis at the test's
+    end. In seconds: `back` from the fault's end until every process had acknowledged a change, `exact` until each had its limits
+    from Redis again; `slowest` is the slowest call.
     """
 
     fault: str
@@ -64,6 +67,11 @@ async def until(condition: Callable[[], Awaitable[bool]], what: str, seconds: fl
     while not await condition():
         assert time.monotonic() < end, f"waited {seconds:g} s in vain: {what}"
         await asyncio.sleep(_POLL)
+
+
+def _write(path: Path, figures: Figures) -> None:
+    with path.open("a") as file:
+        file.write(json.dumps(asdict(figures)) + "\n")
 
 
 class Scene:
@@ -109,8 +117,7 @@ class Scene:
         for client in self._admin:
             await client.aclose()
         if _FIGURES and error is None:
-            with Path(_FIGURES).open("a") as file:
-                file.write(json.dumps(asdict(self.figures)) + "\n")
+            await asyncio.to_thread(_write, Path(_FIGURES), self.figures)
 
     # Changes
 

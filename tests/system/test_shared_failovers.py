@@ -1,5 +1,5 @@
-"""A master of a Redis Cluster, or under Sentinel, is killed while all processes are called: a replica takes over, and nobody notices
-but those who change something.
+"""A master of a Redis Cluster, or under Sentinel, is killed while all processes are called: a replica takes over, and nobody
+notices but those who change something.
 """
 
 import asyncio

@@ -7,6 +7,7 @@ from gateway.control.context import KnownCaller, UsedServices
 from gateway.control.policy import GuardedRoute, operator
 from gateway.control.schemas import PAGE, Cursor, Id, Limit, ModelPath, when
 from gateway.control.services import grants
+from gateway.control.services.checks import deletion
 from gateway.domain.grants import Limits
 from gateway.storage.sql.grants import GrantRow
 
@@ -49,4 +50,5 @@ async def put_grant(
 @operator
 async def delete_grant(*, services: UsedServices, caller: KnownCaller, workspace_id: Id, model: ModelPath) -> None:
     """Take a model from a workspace; in force for every call that starts after the answer."""
-    await grants.delete(services, caller, workspace_id, model)
+    async with deletion(services):
+        await grants.delete(services, caller, workspace_id, model)

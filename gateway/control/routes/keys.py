@@ -10,6 +10,7 @@ from gateway.control.policy import GuardedRoute, operator
 from gateway.control.problems import BadRequest, FieldError
 from gateway.control.schemas import PAGE, Cursor, Id, Limit, when
 from gateway.control.services import keys
+from gateway.control.services.checks import deletion
 from gateway.control.services.keys import IssuedKey
 from gateway.domain.grants import KeyStatus
 from gateway.storage.sql.keys import KeyRow
@@ -80,7 +81,8 @@ async def describe_key(*, services: UsedServices, caller: KnownCaller, key_id: I
 @operator
 async def delete_key(*, services: UsedServices, caller: KnownCaller, key_id: Id) -> None:
     """Final; no call that starts after the answer passes."""
-    await keys.delete(services, caller, key_id)
+    async with deletion(services):
+        await keys.delete(services, caller, key_id)
 
 
 @router.post("/api-keys/{key_id}/disable")

@@ -7,6 +7,7 @@ from gateway.control.context import KnownCaller, UsedServices
 from gateway.control.policy import GuardedRoute, operator
 from gateway.control.schemas import PAGE, Cursor, Id, Limit, ModelPath
 from gateway.control.services import limits
+from gateway.control.services.checks import deletion
 from gateway.control.services.limits import Effective
 from gateway.domain.grants import Limits
 
@@ -42,4 +43,5 @@ async def put_limits(
 @operator
 async def delete_limits(*, services: UsedServices, caller: KnownCaller, account_id: Id, model: ModelPath) -> None:
     """From now on the model's limits hold for the account."""
-    await limits.delete(services, caller, account_id, model)
+    async with deletion(services):
+        await limits.delete(services, caller, account_id, model)

@@ -7,6 +7,7 @@ from gateway.control.context import KnownCaller, UsedServices
 from gateway.control.policy import GuardedRoute, operator
 from gateway.control.schemas import PAGE, Cursor, Limit, ModelPath, when
 from gateway.control.services import models
+from gateway.control.services.checks import deletion
 from gateway.control.services.models import KnownModel
 from gateway.domain.grants import Limits
 
@@ -57,4 +58,5 @@ async def put_model(
 @operator
 async def delete_model(*, services: UsedServices, caller: KnownCaller, model: ModelPath) -> None:
     """Forget what is stored of a model, and every workspace's grant of it."""
-    await models.delete(services, caller, model)
+    async with deletion(services):
+        await models.delete(services, caller, model)

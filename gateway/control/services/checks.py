@@ -1,9 +1,10 @@
 """Checks that several resources share."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 
-from gateway.control.problems import BadRequest, FieldError, SavedNotInForce
+from gateway.control.context import Services
+from gateway.control.problems import BadRequest, FieldError, NotFound, SavedNotInForce
 from gateway.domain.faults import StorageUnavailable
 from gateway.domain.grants import LimitProblem, Limits
 
@@ -27,3 +28,16 @@ def saved() -> Iterator[None]:
         yield
     except StorageUnavailable as error:
         raise SavedNotInForce from error
+
+
+@asynccontextmanager
+async def deletion(services: Services) -> AsyncIterator[None]:
+    """A deletion, which may repeat one that was saved and answered 503: that a thing is gone is told only once that is in force.
+
+    Raises NotYetInForce, StorageUnavailable.
+    """
+    try:
+        yield
+    except NotFound:
+        await services.policy.sweep()
+        raise
