@@ -285,4 +285,3 @@ class Scene:
         statuses = self.load.statuses(where)
         self.figures.failed += sum(count for status, count in statuses.items() if status not in allowed)
         assert set(statuses) <= allowed, f"{self.figures.fault}: {dict(statuses)}"
-

@@ -60,6 +60,8 @@ class SharedProfile:
             "GATEWAY_DATABASE_URL": self._given_database or self.postgres.url,
             "GATEWAY_REDIS_URL": self.redis.url,
             "GATEWAY_UPSTREAM_MODELS": "m",
+            # The servers, the gateways and the load share what may be two busy cores.
+            "GATEWAY_LIMITS_REDIS_TIMEOUT_MS": "300",
         }
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         return GatewayProcess(folder, upstream=self.upstream.base_url, env={**own, **self._env, **env})

@@ -149,6 +149,10 @@ async def test_connections_that_the_server_closed(engine: AsyncEngine) -> None:
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
         assert len((await conn.execute(closed)).all()) == 2
+        async with asyncio.timeout(10):
+            while (await conn.execute(closed)).all():  # asked to end, they need a moment
+                await asyncio.sleep(0.02)
+    await asyncio.sleep(0.05)
     await killer.dispose()
     assert await rows(engine, meta, "name") == []
 

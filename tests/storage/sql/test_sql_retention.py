@@ -65,10 +65,9 @@ async def test_several_processes_share_the_work(engine: AsyncEngine) -> None:
     assert await _ages(engine) == []
 
 
+@pytest.mark.parametrize("url", [pytest.param("postgresql", marks=pytest.mark.xdist_group("postgres"))], indirect=True)
 async def test_locked_rows_are_passed_over(engine: AsyncEngine) -> None:
-    """A row that somebody holds keeps nobody from the others: it goes at the next turn."""
-    if engine.dialect.name == "sqlite":
-        pytest.skip("SQLite locks no rows")
+    """A row that somebody holds keeps nobody from the others: it goes at the next turn. (SQLite locks no rows.)"""
     await _fill(engine, *range(10))
     async with writing(engine) as holder:
         await holder.execute(sa.select(ledger).where(ledger.c.call_id == "0009").with_for_update())
