@@ -64,8 +64,9 @@ class Presence:
                 await self.sign()
             except _AWAY as error:
                 _log.debug("could not sign: %s", error)
-            except Exception:  # noqa: BLE001 — the next beat must come
-                _log.exception("counting the processes failed once")
+            except Exception as error:  # noqa: BLE001 — the next beat must come
+                # A Cluster's client that finds its way anew closes connections under whoever else is opening them just then.
+                _log.warning("counting the processes failed once: %s: %s", type(error).__name__, error)
             if not self._closing:
                 await asyncio.sleep(_BEAT_SECONDS)
 
