@@ -14,7 +14,7 @@ from gateway.config import Secrets, Settings
 from gateway.control.app import create_control
 from gateway.control.context import Services
 from gateway.control.health import health_routes
-from gateway.dataplane.admit import Gate
+from gateway.dataplane.admit import Gate, OpenAtOnce
 from gateway.dataplane.asgi import AsgiEdge, AsgiExchange
 from gateway.dataplane.authenticate import Keys
 from gateway.dataplane.bodies import Bodies
@@ -200,6 +200,11 @@ class Gateway:
             waiting=self._waiting,
             metrics=self.metrics,
             defaults=defaults,
+            open_at_once=OpenAtOnce(
+                account=settings.limits.account_concurrency,
+                workspace=settings.limits.workspace_concurrency,
+                key=settings.limits.key_concurrency,
+            ),
         )
         self._open_calls = OpenCalls(gate.confirm, self._admissions, self._admissions.sweep)
         self._admissions.on_raise(self._open_calls.policy_changed)

@@ -166,6 +166,13 @@ class Limits(_Table):
     default_tpm: Whole | None = whole(
         None, "The same for tokens.", least=1, most=MAX_LIMIT, unit="tokens a minute", env="GATEWAY_DEFAULT_TPM"
     )
+    account_concurrency: Whole | None = whole(
+        None, "Calls of one model that an account may have open at once; unset, no limit.", least=1, most=1_000_000, unit="calls"
+    )
+    workspace_concurrency: Whole | None = whole(None, "The same for a sub-workspace.", least=1, most=1_000_000, unit="calls")
+    key_concurrency: Whole | None = whole(
+        None, "Calls that an API key may have open at once, of all models together.", least=1, most=1_000_000, unit="calls"
+    )
     keys_per_workspace: Whole = whole(20, "API keys that a workspace may have.", least=1, most=100_000)
     workspaces_per_account: Whole = whole(20, "Workspaces that an account may have.", least=1, most=100_000)
     reserve_output: Annotated[Literal["none", "expected", "max"], Lower] = choice(

@@ -15,11 +15,12 @@ from gateway.dataplane.estimate import Estimator
 from gateway.dataplane.ports import Admissions, Catalogue
 from gateway.dataplane.waiting import WaitingRoom
 from gateway.dataplane.wire import Body
-from gateway.domain.admission import Answer, Ask, Decision
+from gateway.domain.admission import Answer, Ask, Decision, Slot
 from gateway.domain.buckets import Claim, Kind, Level
 from gateway.domain.credentials import KeyKind
 from gateway.domain.errors import (
     InvalidKey,
+    LimitConcurrency,
     LimitRequests,
     LimitTokens,
     ModelAccessDenied,
@@ -40,8 +41,20 @@ _AWAY_RETRY_MS = 1000
 _UNLISTED_RETRY_MS = 5000
 _STANDARD = frozenset({KeyKind.STANDARD})
 
-Question = Callable[[Principal], tuple[Claim, ...]]
+Wants = tuple[tuple[Claim, ...], tuple[Slot, ...]]
+Question = Callable[[Principal], Wants]
 """What to ask for a principal; raises a Refusal where the answer is no without asking the buckets."""
+
+_NOTHING: Wants = ((), ())
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAtOnce:
+    """How many calls may be open at once: of a model, by account and by sub-workspace, and of a key; None is no limit."""
+
+    account: int | None = None
+    workspace: int | None = None
+    key: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +68,7 @@ class Gate:
     waiting: WaitingRoom
     metrics: Metrics
     defaults: Limits
+    open_at_once: OpenAtOnce = OpenAtOnce()
 
     async def authenticate(self, call: Call, headers: Headers) -> None:
         """Find who calls; a key that is known to be disabled is refused here, before its body is read. Raises a 401 or 503."""
@@ -65,24 +79,24 @@ class Gate:
 
     async def confirm(self, call: Call) -> None:
         """An admission without claims: the policy that the caller is held to is the present one, and lets its key in."""
-        await self._decide(call, lambda _: ())
+        await self._decide(call, lambda _: _NOTHING)
 
     async def admit(self, call: Call, body: Body, endpoint: Endpoint, wait_seconds: float) -> None:
         """Reserve room for the call; `call.decision` and `call.model` tell how. Raises a 401, 403, 404, 429 or 503."""
         if self.catalogue.model(body.model) is None:
             await self.catalogue.discover(body.model)
 
-        def question(principal: Principal) -> tuple[Claim, ...]:
+        def question(principal: Principal) -> Wants:
             call.model = self._allowed(principal, body.model, endpoint)
             tokens = self.estimator.reserve(principal.workspace_id, call.model.name, len(body.raw), body.max_output, body.choices)
-            return self._claims(principal, call.model, tokens)
+            return self._claims(principal, call.model, tokens), self._slots(principal, call.model)
 
         async def attempt() -> Decision:
             return await self._decide(call, question)
 
-        def permission(principal: Principal) -> tuple[Claim, ...]:
+        def permission(principal: Principal) -> Wants:
             self._allowed(principal, body.model, endpoint)
-            return ()
+            return _NOTHING
 
         pair = (call.caller.workspace_id, body.model)
         if self.waiting.has_line(pair):
@@ -116,23 +130,35 @@ class Gate:
         claims += _level(Level.ACCOUNT, principal.account_id, model.name, account, tokens)
         return tuple(claims)
 
+    def _slots(self, principal: Principal, model: Model) -> tuple[Slot, ...]:
+        most, slots = self.open_at_once, []
+        if most.key is not None:
+            slots.append(Slot("key", principal.key_id, "", most.key))
+        if most.workspace is not None and not principal.is_default:
+            slots.append(Slot("workspace", principal.workspace_id, model.name, most.workspace))
+        if most.account is not None:
+            slots.append(Slot("account", principal.account_id, model.name, most.account))
+        return tuple(slots)
+
     async def _decide(self, call: Call, question: Question) -> Decision:
         nonce = ""
         for _ in range(_ROUNDS):
             principal = call.caller
             refusal: Refusal | None = None
-            claims: tuple[Claim, ...] = ()
+            wants = _NOTHING
             try:
                 if principal.status is not KeyStatus.ACTIVE:
                     raise InvalidKey(f"{principal.key_id} is {principal.status}")
-                claims = question(principal)
+                wants = question(principal)
             except Refusal as caught:
                 refusal = caught
             try:
-                decision = await self.admissions.admit(Ask(call.id, principal.account_id, principal.epoch, claims, nonce))
+                decision = await self.admissions.admit(
+                    Ask(call.id, principal.account_id, principal.epoch, claims=wants[0], nonce=nonce, slots=wants[1])
+                )
             except StorageUnavailable as error:
                 raise ServiceUnavailable(f"limits: {error}", retry_after_ms=_AWAY_RETRY_MS) from error
-            self.metrics.decided(claims, decision)
+            self.metrics.decided(wants[0], decision)
             if decision.answer is not Answer.STALE:
                 if refusal is not None:
                     raise refusal
@@ -153,6 +179,10 @@ def _level(level: Level, owner: str, model: str, limits: Limits, tokens: int) ->
 
 def _limit(decision: Decision) -> Refusal:
     """The 429 that a refused decision is: all that it says comes from that one decision."""
+    if decision.full is not None:
+        full = decision.full
+        wait_ms = -(-decision.wait_us // 1000)
+        return LimitConcurrency(f"{full.level} {full.owner} {full.model}", retry_after_ms=wait_ms)
     refused = decision.refused
     kind = LimitRequests if refused is None or refused.kind is Kind.REQUESTS else LimitTokens
     detail = f"{refused.level.name.lower()} {refused.owner} {refused.model}" if refused else ""

@@ -14,11 +14,30 @@ class Answer(StrEnum):
     STALE = "stale"
 
 
+SLOT_WAIT_US = 1_000_000
+"""When to ask again for a place among open calls: nobody knows when one of them ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A place among the calls that may be open at once.
+
+    `level` is `account`, `workspace` or `key`, `owner` the ID of that; `model` is empty where calls of all models count
+    together. `limit` is how many may be open, this one included.
+    """
+
+    level: str
+    owner: str
+    model: str
+    limit: int
+
+
 @dataclass(frozen=True, slots=True)
 class Ask:
     """One call's question: does its principal's epoch still hold, and have all buckets room for it?
 
-    Without claims it is an empty admission: nothing is reserved, only the epoch is compared. `nonce` is that of the last stale
+    Without claims and slots it is an empty admission: nothing is reserved, only the epoch is compared.
+    `nonce` is that of the last stale
     answer, if the principal was read after it: it lets the epoch be installed where the store has lost it.
     """
 
@@ -27,6 +46,12 @@ class Ask:
     epoch: int
     claims: tuple[Claim, ...] = ()
     nonce: str = ""
+    slots: tuple[Slot, ...] = ()
+
+    @property
+    def reserves(self) -> bool:
+        """Whether there is something to reserve, and then to settle."""
+        return bool(self.claims or self.slots)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +65,8 @@ class Gauge:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Being refused is an answer, not an error. `refused` is the claim with the longest wait; `wait_us` is that wait.
+    """Being refused is an answer, not an error. `refused` is the claim with the longest wait; `wait_us` is that wait. Where too
+    many calls are open, and no bucket takes longer, `full` is the slot that was not free.
 
     A stale answer may bring a `nonce` for the next `Ask`.
     """
@@ -51,6 +77,7 @@ class Decision:
     wait_us: int = 0
     decided_at: int = 0
     nonce: str = ""
+    full: Slot | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,12 +102,17 @@ def reset_us(bucket: Bucket, claim: Claim, now: int) -> int:
     return max(0, _refill_us(claim.capacity * MICRO - bucket.micro, claim.limit) - (now - bucket.at))
 
 
+def kept(old: Bucket | None, current: Bucket, now: int) -> Bucket:
+    """What stays stored of a bucket that nothing is taken from; `current` is the bucket at `now`."""
+    return old if old is not None and old.at <= now else current
+
+
 def decide(claims: Sequence[Claim], buckets: Sequence[Bucket | None], now: int) -> Verdict:
     """All or nothing: take every claim's amount from its bucket, or change none."""
     current = [refilled(bucket, claim, now) for bucket, claim in zip(buckets, claims, strict=True)]
     # Waits are reckoned from what stays stored: `current` has lost up to one micro, which can be a microsecond at low limits.
-    kept = [old if old is not None and old.at <= now else new for old, new in zip(buckets, current, strict=True)]
-    waits = [wait_us(bucket, claim, now) for bucket, claim in zip(kept, claims, strict=True)]
+    stored = [kept(old, new, now) for old, new in zip(buckets, current, strict=True)]
+    waits = [wait_us(bucket, claim, now) for bucket, claim in zip(stored, claims, strict=True)]
     longest = max(waits, default=0)
     if longest == 0:
         taken = (Bucket(bucket.micro - claim.amount * MICRO, bucket.at) for bucket, claim in zip(current, claims, strict=True))
@@ -116,7 +121,7 @@ def decide(claims: Sequence[Claim], buckets: Sequence[Bucket | None], now: int) 
         (index for index, wait in enumerate(waits) if wait == longest),
         key=lambda index: (claims[index].kind, claims[index].level),
     )
-    return Verdict(admitted=False, buckets=tuple(kept), refused=refused, wait_us=longest)
+    return Verdict(admitted=False, buckets=tuple(stored), refused=refused, wait_us=longest)
 
 
 def settled(bucket: Bucket | None, claim: Claim, actual: int, now: int) -> Bucket:

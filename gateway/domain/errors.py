@@ -155,6 +155,13 @@ class LimitTokens(Refusal):
     text = "You exceeded your current quota, please check your plan and billing details."
 
 
+class LimitConcurrency(Refusal):
+    """The reference's text for model calls is not known; ours says what to do."""
+
+    status, code, type = 429, "limit_concurrency", "limit_concurrency"
+    text = "Too many of your calls are open at once, please wait until one of them has ended."
+
+
 class LimitBurst(Refusal):
     status, code, type = 429, "limit_burst_rate", "limit_burst_rate"
     text = (

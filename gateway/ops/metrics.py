@@ -36,6 +36,8 @@ class Metrics:
         elif decision.answer is Answer.ADMITTED:
             for claim in claims:
                 self._decisions[claim.model, claim.level.name, claim.kind.name, "admitted"] += 1
+        elif decision.full is not None:
+            self._decisions[decision.full.model, decision.full.level, "concurrency", "refused"] += 1
         elif decision.refused is not None:
             claim = decision.refused
             self._decisions[claim.model, claim.level.name, claim.kind.name, "refused"] += 1

@@ -137,7 +137,7 @@ class SharedAdmissions:
         epoch = await self._epoch_of(ask.account_id)
         if epoch != ask.epoch:
             return Decision(Answer.STALE)
-        if self._when_unavailable == "allow" or not ask.claims:
+        if self._when_unavailable == "allow" or not ask.reserves:
             return Decision(Answer.ADMITTED)
         processes = max(1, self._processes())
         claims = tuple(_share(claim, processes) for claim in ask.claims)
@@ -148,7 +148,8 @@ class SharedAdmissions:
                 seen = self._redis.last_seen(claim)
                 self._local.begin(ask.account_id, share, share.capacity // 2 if seen is None else seen // processes)
         self._here.add(ask.call_id)
-        decision = await self._local.admit(replace(ask, claims=claims))
+        slots = tuple(replace(slot, limit=max(1, slot.limit // processes)) for slot in ask.slots)
+        decision = await self._local.admit(replace(ask, claims=claims, slots=slots))
         if decision.answer is not Answer.ADMITTED:
             self._here.discard(ask.call_id)
         return decision

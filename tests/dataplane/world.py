@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
-from gateway.dataplane.admit import Gate
+from gateway.dataplane.admit import Gate, OpenAtOnce
 from gateway.dataplane.authenticate import Keys
 from gateway.dataplane.bodies import Bodies
 from gateway.dataplane.endpoints import ENDPOINTS, PREFIX, Routes
@@ -66,6 +66,9 @@ def events(*script: bytes | Exception | asyncio.Event) -> ScriptedReply:
     return reply(200, script or STREAM, kind=b"text/event-stream; charset=utf-8")
 
 
+NO_SUCH_LIMITS = OpenAtOnce()
+
+
 class World:
     """A data plane with one account, one default workspace and one key, for the model `m`, which no upstream serves yet."""
 
@@ -74,6 +77,7 @@ class World:
         *,
         limits: Limits = NO_LIMITS,
         defaults: Limits = NO_LIMITS,
+        open_at_once: OpenAtOnce = NO_SUCH_LIMITS,
         most_body: int = 1 << 20,
         most_bodies: int = 2 << 20,
         longest_wait: float = 10.0,
@@ -95,7 +99,9 @@ class World:
         self.estimator = Estimator("none")
         self.waiting = WaitingRoom(most=100, longest=longest_wait, clock=self.clock.seconds, random=lambda: 0.0)
         self.bodies = Bodies(most=most_body, most_together=most_bodies)
-        gate = Gate(self.keys, self.catalogue, self.admissions, self.estimator, self.waiting, self.metrics, defaults)
+        gate = Gate(
+            self.keys, self.catalogue, self.admissions, self.estimator, self.waiting, self.metrics, defaults, open_at_once
+        )
         self.open_calls = OpenCalls(gate.confirm, self.admissions, self.admissions.sweep)
         self.admissions.on_raise(self.open_calls.policy_changed)
         self.plane = DataPlane(

@@ -114,6 +114,13 @@ OURS: list[tuple[Refusal, int, str | None, str, str]] = [
         INVALID,
         "Not allowed to GET on this URL; use POST.",
     ),
+    (
+        errors.LimitConcurrency(),
+        429,
+        "limit_concurrency",
+        "limit_concurrency",
+        "Too many of your calls are open at once, please wait until one of them has ended.",
+    ),
     (errors.InvalidParameter(), 400, "invalid_parameter_error", INVALID, "A parameter is invalid."),
     (errors.BodyTimeout(), 408, "request_timeout", INVALID, "The request body did not arrive in time."),
     (errors.BodyTooLarge(), 413, "request_too_large", INVALID, "The request body is too large."),

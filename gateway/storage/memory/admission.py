@@ -4,27 +4,30 @@ Every method runs without giving up the event loop, so each decision is atomic. 
 and epochs are read from the database with the first principal. Nothing is lost that matters, since no other process shares them.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from gateway.domain import buckets
-from gateway.domain.admission import Answer, Ask, Conservation, Decision, Gauge
+from gateway.domain.admission import SLOT_WAIT_US, Answer, Ask, Conservation, Decision, Gauge, Slot
 from gateway.domain.buckets import MICRO, Bucket, Claim, Kind
 
 _Key = tuple[int, int, str, str]
+_SlotKey = tuple[str, str, str]
 _GRACE_US = 1_000_000
 
 
 @dataclass(slots=True)
 class _Lease:
     claims: tuple[Claim, ...]
+    slots: tuple[_SlotKey, ...]
     ends: int
 
 
 @dataclass(slots=True)
 class _Account:
     """One account's state. `claimed` is the last claim on each bucket: its limits are the present ones. `open` holds the
-    reservations by call ID; the rest counts tokens in whole units.
+    reservations by call ID, and `in_slots` counts them by slot; the rest counts tokens in whole units.
     """
 
     epoch: int = 0
@@ -32,11 +35,31 @@ class _Account:
     claimed: dict[_Key, Claim] = field(default_factory=dict)
     full_at: dict[_Key, int] = field(default_factory=dict)
     open: dict[str, _Lease] = field(default_factory=dict)
+    in_slots: Counter[_SlotKey] = field(default_factory=Counter)
     reserved: int = 0
     overdrawn: int = 0
     settled: int = 0
     given_back: int = 0
     expired: int = 0
+
+    def take(self, call_id: str, lease: _Lease) -> None:
+        self.open[call_id] = lease
+        self.in_slots.update(lease.slots)
+
+    def is_full(self, slot: Slot, now: int) -> bool:
+        """Whether as many calls are open as may be; those whose lease has lapsed do not count, swept or not."""
+        key = _slot_key(slot)
+        if self.in_slots[key] < slot.limit:
+            return False
+        return sum(key in lease.slots and lease.ends >= now for lease in self.open.values()) >= slot.limit
+
+    def give_back(self, call_id: str) -> _Lease | None:
+        lease = self.open.pop(call_id, None)
+        for key in lease.slots if lease is not None else ():
+            self.in_slots[key] -= 1
+            if not self.in_slots[key]:
+                del self.in_slots[key]
+        return lease
 
     def conservation(self) -> Conservation:
         live = sum(_tokens(lease.claims) for lease in self.open.values())
@@ -62,19 +85,27 @@ class MemoryAdmissions:
             return Decision(Answer.STALE, decided_at=now)
         # Read from the database, which is the authority, so a higher one is in force already.
         account.epoch = ask.epoch
-        if not ask.claims:
+        if not ask.reserves:
             return Decision(Answer.ADMITTED, decided_at=now)
         if ask.call_id in account.open:
             return Decision(Answer.ADMITTED, self._gauges(account, ask.claims, now), decided_at=now)
         keys = [_key(claim) for claim in ask.claims]
-        verdict = buckets.decide(ask.claims, [account.buckets.get(key) for key in keys], now)
-        for key, claim, bucket in zip(keys, ask.claims, verdict.buckets, strict=True):
+        before = [account.buckets.get(key) for key in keys]
+        verdict = buckets.decide(ask.claims, before, now)
+        full = next((slot for slot in ask.slots if account.is_full(slot, now)), None)
+        after = verdict.buckets
+        if full is not None and verdict.admitted:
+            current = [buckets.refilled(bucket, claim, now) for bucket, claim in zip(before, ask.claims, strict=True)]
+            after = tuple(buckets.kept(old, new, now) for old, new in zip(before, current, strict=True))
+        for key, claim, bucket in zip(keys, ask.claims, after, strict=True):
             account.claimed[key] = claim
             self._store(account, key, bucket, now)
         gauges = self._gauges(account, ask.claims, now)
+        if full is not None and verdict.wait_us < SLOT_WAIT_US:
+            return Decision(Answer.REFUSED, gauges, wait_us=SLOT_WAIT_US, decided_at=now, full=full)
         if verdict.refused is not None:
             return Decision(Answer.REFUSED, gauges, ask.claims[verdict.refused], verdict.wait_us, now)
-        account.open[ask.call_id] = _Lease(ask.claims, now + self._lease_us)
+        account.take(ask.call_id, _Lease(ask.claims, tuple(map(_slot_key, ask.slots)), now + self._lease_us))
         account.reserved += _tokens(ask.claims)
         return Decision(Answer.ADMITTED, gauges, decided_at=now)
 
@@ -88,7 +119,7 @@ class MemoryAdmissions:
 
     def settle(self, account_id: str, call_id: str, tokens: int) -> None:
         account = self._accounts.get(account_id)
-        lease = account.open.pop(call_id, None) if account is not None else None
+        lease = account.give_back(call_id) if account is not None else None
         if account is None or lease is None:
             return
         now = self._clock()
@@ -134,7 +165,8 @@ class MemoryAdmissions:
         now = self._clock()
         for account in self._accounts.values():
             for call_id in [call_id for call_id, lease in account.open.items() if lease.ends < now]:
-                account.expired += _tokens(account.open.pop(call_id).claims)
+                lapsed = account.give_back(call_id)
+                account.expired += _tokens(lapsed.claims) if lapsed is not None else 0
             for key in [key for key, full_at in account.full_at.items() if full_at + _GRACE_US < now]:
                 del account.buckets[key], account.full_at[key], account.claimed[key]
 
@@ -156,6 +188,10 @@ class MemoryAdmissions:
 
 def _key(claim: Claim) -> _Key:
     return (claim.level, claim.kind, claim.owner, claim.model)
+
+
+def _slot_key(slot: Slot) -> _SlotKey:
+    return (slot.level, slot.owner, slot.model)
 
 
 def _tokens(claims: Sequence[Claim]) -> int:

@@ -10,13 +10,17 @@
 -- repeated safely. The rules of the buckets are those of gateway/domain/buckets.py, to the unit: levels in millionths, times in
 -- microseconds of this server's clock, divisions before multiplications, every number below 2^53.
 --
---   {1, account, call, epoch, nonce, lease_us, tokens, claims}   admit; a claim is {bucket, limit, capacity, amount, rank}
+--   {1, account, call, epoch, nonce, lease_us, tokens, claims, slots}
+--        admit; a claim is {bucket, limit, capacity, amount, rank}, a slot {name, limit}: how many calls may be open at once
 --        -> {0, now, remaining, reset_us, ...}                    admitted, with a pair a claim
---        -> {1, now, index, wait_us, remaining, reset_us, ...}    refused by the claim at `index` (from 0), nothing taken
+--        -> {1, now, index, wait_us, remaining, reset_us, ...}    refused by the claim, or behind the claims the slot, at
+--                                                                 `index` (from 0); nothing taken
 --        -> {2, now, nonce}                                       stale: read the principal again; "" if there is no nonce
---   {2, account, call, tokens, actual, claims}                    settle; a claim is {bucket, limit, capacity, amount}
+--   {2, account, call, tokens, actual, claims, slots}             settle; a claim is {bucket, limit, capacity, amount}, a slot
+--                                                                 its name
 --        -> 1 if the reservation was open, else 0
---   {3, account, lease_us, epochs, members}                       renew leases -> {stale (1 or 0) an epoch, ...}
+--   {3, account, lease_us, epochs, calls}                         renew leases; a call is {call, tokens, slot, ...}
+--        -> {stale (1 or 0) an epoch, ...}
 --   {4, account, epoch}                                           raise -> 1
 --   {5, account}                                                  -> {reserved, overdrawn, settled, given back, expired, live}
 --
@@ -26,10 +30,11 @@
 --                                            master: its run ID, and its replication ID, which is another after a fail-over
 --                                            and back. So what it wrote before, or what another wrote, counts for nothing.
 --                      gw:{account}:open     sorted set of members by the end of their lease
+--                      gw:{account}:s:...    a slot: sorted set of calls by the end of their lease
 --                      gw:{account}:tokens   hash of the sums r, o, s, g, e
 --                      gw:{account}:b:...    a bucket: level, time, limit, capacity as four doubles
 
-local MICRO, MINUTE, GRACE_MS, NONCE_MS, SWEPT = 1000000, 60, 1000, 2000, 100
+local MICRO, MINUTE, GRACE_MS, NONCE_MS, SWEPT, SLOT_WAIT = 1000000, 60, 1000, 2000, 100, 1000000
 local floor, ceil, max, min = math.floor, math.ceil, math.max, math.min
 local call, pack, unpack_struct = redis.call, struct.pack, struct.unpack
 
@@ -103,11 +108,25 @@ local function epoch_holds(prefix, epoch, nonce, id)
   return false, fresh
 end
 
+local function hold_slot(key, id, lease_us)
+  call('ZADD', key, now + lease_us, id)
+  call('PEXPIRE', key, ceil(lease_us / 1000) + GRACE_MS)
+end
+
+-- The number of the first slot that is not free, if there is one.
+local function full_slot(prefix, slots)
+  for index, slot in ipairs(slots) do
+    local key = prefix .. 's:' .. slot[1]
+    call('ZREMRANGEBYSCORE', key, '-inf', '(' .. string.format('%.0f', now))
+    if call('ZCARD', key) >= slot[2] then return index end
+  end
+end
+
 local function admit(item)
-  local prefix, id, claims = 'gw:{' .. item[2] .. '}:', item[3], item[8]
+  local prefix, id, claims, slots = 'gw:{' .. item[2] .. '}:', item[3], item[8], item[9]
   local holds, nonce = epoch_holds(prefix, item[4], item[5], id)
   if not holds then return {2, now, nonce} end
-  if #claims == 0 then
+  if #claims == 0 and #slots == 0 then
     reign(prefix .. 'epoch')
     return {0, now}
   end
@@ -128,7 +147,8 @@ local function admit(item)
     end
     states[index] = {key, level, since, micro, at, changed}
   end
-  if again then longest = 0 end
+  local full = not again and longest < SLOT_WAIT and full_slot(prefix, slots)
+  if again then longest = 0 elseif full then longest, refused = SLOT_WAIT, #claims + full end
   local answer = longest > 0 and {1, now, refused - 1, longest} or {0, now}
   for index, claim in ipairs(claims) do
     local state, limit, capacity = states[index], claim[2], claim[3]
@@ -144,6 +164,7 @@ local function admit(item)
   end
   if longest == 0 and not again then
     call('ZADD', open, now + item[6], member)
+    for _, slot in ipairs(slots) do hold_slot(prefix .. 's:' .. slot[1], id, item[6]) end
     if item[7] > 0 then call('HINCRBY', prefix .. 'tokens', 'r', item[7]) end
   end
   return answer
@@ -153,6 +174,7 @@ local function settle(item)
   local prefix, actual = 'gw:{' .. item[2] .. '}:', item[5]
   local member = item[3] .. '|' .. string.format('%.0f', item[4])
   if call('ZREM', prefix .. 'open', member) == 0 then return 0 end
+  for _, slot in ipairs(item[7]) do call('ZREM', prefix .. 's:' .. slot, item[3]) end
   local over, back = 0, 0
   for _, claim in ipairs(item[6]) do
     local key, amount = prefix .. 'b:' .. claim[1], claim[4]
@@ -190,8 +212,12 @@ local function renew(item)
   for index, epoch in ipairs(item[4]) do
     answer[index] = stored == string.format('%.0f', epoch) .. '@' .. run and 0 or 1
   end
-  for _, member in ipairs(item[5]) do
+  for _, one in ipairs(item[5]) do
+    local member = one[1] .. '|' .. string.format('%.0f', one[2])
     call('ZADD', prefix .. 'open', 'XX', now + item[3], member)
+    for index = 3, #one do
+      if call('ZSCORE', prefix .. 's:' .. one[index], one[1]) then hold_slot(prefix .. 's:' .. one[index], one[1], item[3]) end
+    end
   end
   sweep(prefix)
   return answer

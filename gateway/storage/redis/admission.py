@@ -83,13 +83,13 @@ class RedisAdmissions:
 
     async def admit(self, ask: Ask) -> Decision:
         """One atomic decision. Raises LimitsUnavailable; then the call has to be settled as if it had been admitted."""
-        if ask.claims:
+        if ask.reserves:
             self._open[ask.call_id] = ask
         answer = await self._store.ask(ask.account_id, script.admit(ask, self._lease_us))
         decision = script.decision(ask, answer)
         self._remember(ask.account_id, decision.gauges)
         if decision.answer is Answer.ADMITTED:
-            if ask.claims and ask.call_id not in self._renewed:
+            if ask.reserves and ask.call_id not in self._renewed:
                 self._renewed[ask.call_id] = self._clock()
                 self._counted.admitted(ask)
         else:

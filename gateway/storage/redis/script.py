@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
-from gateway.domain.admission import Answer, Ask, Conservation, Decision, Gauge
+from gateway.domain.admission import Answer, Ask, Conservation, Decision, Gauge, Slot
 from gateway.domain.buckets import Claim, Kind
 
 SOURCE = resources.files("gateway.storage.redis").joinpath("admission.lua").read_bytes()
@@ -20,7 +20,8 @@ _ADMITTED, _REFUSED = 0, 1
 def admit(ask: Ask, lease_us: int) -> list[Any]:
     """Ask for admission; a reservation's lease then lasts `lease_us` microseconds."""
     claims = [[_bucket(claim), claim.limit, claim.capacity, claim.amount, 2 * claim.kind + claim.level] for claim in ask.claims]
-    return [_ADMIT, ask.account_id, ask.call_id, ask.epoch, ask.nonce, lease_us, tokens(ask), claims]
+    slots = [[_slot(slot), slot.limit] for slot in ask.slots]
+    return [_ADMIT, ask.account_id, ask.call_id, ask.epoch, ask.nonce, lease_us, tokens(ask), claims, slots]
 
 
 def decision(ask: Ask, answer: Sequence[Any]) -> Decision:
@@ -28,6 +29,9 @@ def decision(ask: Ask, answer: Sequence[Any]) -> Decision:
     kind, now = answer[0], answer[1]
     if kind == _ADMITTED:
         return Decision(Answer.ADMITTED, _gauges(ask.claims, answer[2:]), decided_at=now)
+    if kind == _REFUSED and answer[2] >= len(ask.claims):
+        full = ask.slots[answer[2] - len(ask.claims)]
+        return Decision(Answer.REFUSED, _gauges(ask.claims, answer[4:]), wait_us=answer[3], decided_at=now, full=full)
     if kind == _REFUSED:
         return Decision(Answer.REFUSED, _gauges(ask.claims, answer[4:]), ask.claims[answer[2]], answer[3], now)
     return Decision(Answer.STALE, decided_at=now, nonce=answer[2])
@@ -36,12 +40,12 @@ def decision(ask: Ask, answer: Sequence[Any]) -> Decision:
 def settle(ask: Ask, actual: int) -> list[Any]:
     """Correct what `ask` reserved to the `actual` tokens. Answered with 1, or with 0 if nothing was reserved (any more)."""
     claims = [[_bucket(claim), claim.limit, claim.capacity, claim.amount] for claim in ask.claims if claim.kind is Kind.TOKENS]
-    return [_SETTLE, ask.account_id, ask.call_id, tokens(ask), actual, claims]
+    return [_SETTLE, ask.account_id, ask.call_id, tokens(ask), actual, claims, [_slot(slot) for slot in ask.slots]]
 
 
 def renew(account_id: str, lease_us: int, epochs: Sequence[int], asks: Sequence[Ask]) -> list[Any]:
     """Push the leases of `asks` back, and ask of each epoch whether it is stale: answered with a list of 0 and 1."""
-    return [_RENEW, account_id, lease_us, epochs, [f"{ask.call_id}|{tokens(ask)}" for ask in asks]]
+    return [_RENEW, account_id, lease_us, epochs, [[ask.call_id, tokens(ask), *map(_slot, ask.slots)] for ask in asks]]
 
 
 def raise_epoch(account_id: str, epoch: int) -> list[Any]:
@@ -62,6 +66,10 @@ def conservation(answer: Sequence[int]) -> Conservation:
 
 def _bucket(claim: Claim) -> str:
     return f"{claim.level:d}{claim.kind:d}:{claim.owner}:{claim.model}"
+
+
+def _slot(slot: Slot) -> str:
+    return f"{slot.level}:{slot.owner}:{slot.model}"
 
 
 def amounts(ask: Ask) -> list[int]:

@@ -15,7 +15,7 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.domain.admission import Answer, Ask, Decision
+from gateway.domain.admission import SLOT_WAIT_US, Answer, Ask, Decision, Slot
 from gateway.domain.buckets import Claim, Kind, Level
 from gateway.storage.memory.admission import MemoryAdmissions
 from gateway.storage.redis import script
@@ -78,8 +78,8 @@ class Both:
         self.now += us
         self.script.at(self.now)
 
-    def admit(self, claims: tuple[Claim, ...]) -> None:
-        ask = Ask(f"call-{next(self.numbers)}", "acc", 1, claims)
+    def admit(self, claims: tuple[Claim, ...], slots: tuple[Slot, ...] = ()) -> None:
+        ask = Ask(f"call-{next(self.numbers)}", "acc", 1, claims, slots=slots)
         expected = asyncio.run(self.memory.admit(ask))
         found = self.script.admit(ask)
         assert found == expected
@@ -132,7 +132,8 @@ def test_same_history_same_answers(server: redis.Redis, limits: list[int], steps
                     1 if what is Kind.REQUESTS else limits[index] if full else 1 + int(parts[4 + index] * (limits[index] - 1))
                 )
                 claims.append(Claim(level, what, "owner", f"m{index // 4}", limits[index], limits[index], amount))
-            both.admit(tuple(claims))
+            slots = [Slot("account", "acc", "m", 1 + int(parts[0] * 3)), Slot("key", "ak", "", 2)]
+            both.admit(tuple(claims), tuple(slots[: int(parts[1] * 2.9)]))
         elif kind == "settle" and both.asks:
             ask = both.asks.pop(list(both.asks)[int(parts[0] * (len(both.asks) - 1))])
             reserved = max((claim.amount for claim in ask.claims if claim.kind is Kind.TOKENS), default=1)
@@ -176,6 +177,31 @@ def test_buckets_expire_when_full_counting_their_debt_and_a_second(server: redis
     assert 30_900 < server.pttl(key) <= 31_000
     assert run(script.settle(ask, 100)) == 1
     assert 100_900 < server.pttl(key) <= 101_000
+
+
+def test_open_calls_are_counted_and_no_place_leaks(server: redis.Redis) -> None:
+    """A place is free again when a call is settled, or when its lease has lapsed; one that is renewed is kept."""
+    both = Both(server)
+    slots = (Slot("account", "acc", "m", 2), Slot("key", "ak", "", 3))
+    for _ in range(3):
+        both.admit((), slots)
+    assert len(both.asks) == 2
+    refused = both.script.admit(Ask("third", "acc", 1, slots=slots))
+    assert (refused.answer, refused.full, refused.wait_us) == (Answer.REFUSED, slots[0], SLOT_WAIT_US)
+    first, second = both.asks.values()
+    both.settle(first, 0)
+    both.settle(first, 0)
+    both.admit((), slots)
+    assert len(both.asks) == 3
+    both.passes(LEASE_US - 1)
+    both.script.many(script.renew("acc", LEASE_US, [1], [second]))
+    asyncio.run(both.memory.renew([("acc", second.call_id, 1)]))
+    both.passes(2)
+    both.sweep()
+    both.admit((), slots)
+    both.admit((), slots)
+    assert len(both.asks) == 4
+    assert server.zcard("gw:{acc}:s:key:ak:") == 2
 
 
 def test_a_lapsed_lease_gives_nothing_back(server: redis.Redis) -> None:
