@@ -156,6 +156,12 @@ class Scene:
             acknowledged = await self.put_limits(process) == 200
             return acknowledged and await self.call(self.known, process) == 200
 
+        async def ready() -> bool:
+            # Else a change by one process has keys read again by another that has not found its database again.
+            answers = [await asyncio.to_thread(gateway.is_ready) for gateway in self.gateways]
+            return all(answers)
+
+        await until(ready, "all processes have found their database again")
         for process in range(len(self.gateways)):
             await until(lambda process=process: back(process), f"process {process} is back")  # type: ignore[misc]
         self.figures.back = round(time.monotonic() - self.ended, 1)
