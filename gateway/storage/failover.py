@@ -164,8 +164,12 @@ class SharedAdmissions:
 
     async def renew(self, calls: Sequence[tuple[str, str, int]]) -> list[str]:
         """Push back leases; answers the calls whose epoch no longer holds. Raises StorageUnavailable."""
-        there = [call for call in calls if self._nodes.node_of(call[0]) not in self._away]
-        here = [call for call in calls if self._nodes.node_of(call[0]) in self._away]
+        there: list[tuple[str, str, int]] = []
+        here: list[tuple[str, str, int]] = []
+        for call in calls:
+            # A node that does not answer must not hold up the others' streams, also where no call has met it yet.
+            away = self._nodes.node_of(call[0]) in self._away or not self._nodes.available(call[0])
+            (here if away else there).append(call)
         stale = await self._redis.renew(there) if there else []
         if any(call_id in self._here for _, call_id, _ in calls):
             await self._local.renew(calls)

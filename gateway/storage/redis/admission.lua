@@ -22,7 +22,8 @@
 --   {3, account, lease_us, epochs, calls}                         renew leases; a call is {call, tokens, slot, ...}
 --        -> {stale (1 or 0) an epoch, ...}
 --   {4, account, epoch}                                           raise -> 1
---   {5, account}                                                  -> {reserved, overdrawn, settled, given back, expired, live}
+--   {5, account}                                                  -> {reserved, overdrawn, settled, given back, expired, live},
+--                                                                 or false where too many calls are open to be added up
 --
 -- rank is 2 * kind + level, which breaks ties: requests before tokens, workspace before account. A member is `call|tokens`.
 --
@@ -35,6 +36,7 @@
 --                      gw:{account}:b:...    a bucket: level, time, limit, capacity as four doubles
 
 local MICRO, MINUTE, GRACE_MS, NONCE_MS, SWEPT, SLOT_WAIT = 1000000, 60, 1000, 2000, 100, 1000000
+local ADDED_UP = 1000 -- open calls of an account; more would keep the server for more than a millisecond
 local floor, ceil, max, min = math.floor, math.ceil, math.max, math.min
 local call, pack, unpack_struct = redis.call, struct.pack, struct.unpack
 
@@ -242,6 +244,7 @@ end
 local function sums(item)
   local prefix, live, answer = 'gw:{' .. item[2] .. '}:', 0, {}
   sweep(prefix)
+  if call('ZCARD', prefix .. 'open') > ADDED_UP then return false end
   for index, value in ipairs(call('HMGET', prefix .. 'tokens', 'r', 'o', 's', 'g', 'e')) do
     answer[index] = tonumber(value or 0)
   end

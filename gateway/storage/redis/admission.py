@@ -178,7 +178,7 @@ class RedisAdmissions:
         for start in range(_RENEWED_AT_ONCE, len(members), _RENEWED_AT_ONCE):
             part = [call_id for call_id in members[start : start + _RENEWED_AT_ONCE] if call_id in self._open]
             await self._store.ride(account_id, script.renew(account_id, self._lease_us, [], [self._open[one] for one in part]))
-            self._renewed |= dict.fromkeys(part, now)
+            self._renewed |= {one: now for one in part if one in self._renewed}  # some have been settled meanwhile
         return [call_id for epoch, flag in zip(epochs, answer, strict=True) if flag for call_id in epochs[epoch]]
 
     async def raise_epochs(self, epochs: Mapping[str, int]) -> None:
@@ -254,8 +254,10 @@ class RedisAdmissions:
             self._accounts[account_id] = None
         answers = await asyncio.gather(*(self._store.ride(account_id, script.sums(account_id)) for account_id in some))
         for account_id, answer in zip(some, answers, strict=True):
-            imbalance = script.conservation(answer).imbalance
             self._unbalanced.pop(account_id, None)
+            if not answer:
+                continue
+            imbalance = script.conservation(answer).imbalance
             if imbalance:
                 self._unbalanced[account_id] = imbalance
                 _log.error("%d tokens of the account %s are unaccounted for in Redis", imbalance, account_id)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
+import redis
 
 from gateway.domain.admission import Answer, Ask, Decision
 from gateway.domain.buckets import Claim, Kind, Level
@@ -228,6 +229,45 @@ async def test_changes_are_held_after_a_fail_over(server: RedisServer) -> None:
         await one.limits.raise_epochs({"acc": 2})
         assert time.monotonic() - began >= 0.5
         assert (await one.call())[1].answer is Answer.STALE
+
+
+async def test_after_a_fail_over_the_database_is_asked_as_well(server: RedisServer) -> None:
+    """An old master may have acknowledged a change that the new one does not know: so long, what the database says counts."""
+    async with process(server.url, hold=0.5) as one:
+        assert (await one.call(REQUESTS))[1].answer is Answer.ADMITTED
+        one.redis._store = _Replicated(one.store)
+        one.redis._on_new_server("node", "another")
+        one.database = 2
+        assert (await one.call(REQUESTS))[1].answer is Answer.STALE
+        await asyncio.sleep(0.5)
+        assert (await one.call(REQUESTS))[1].answer is Answer.ADMITTED
+
+
+async def test_streams_are_looked_at_while_redis_is_away(server: RedisServer) -> None:
+    """Epochs of open calls are compared with the database then, also if no call has met the loss yet."""
+    async with process(server.url) as one:
+        ask, _ = await one.call(TOKENS)
+        server.kill()
+        async with asyncio.timeout(10):
+            while one.store.available("acc"):
+                await asyncio.sleep(0.02)
+        assert one.limits.nodes_away == 0
+        assert await one.limits.renew([("acc", ask.call_id, 1)]) == []
+        one.database = 2
+        assert await one.limits.renew([("acc", ask.call_id, 1)]) == [ask.call_id]
+
+
+async def test_an_account_with_very_many_open_calls_is_not_added_up(server: RedisServer) -> None:
+    """The look at Redis's sums must not keep Redis for long."""
+    async with process(server.url) as one:
+        await one.call(TOKENS)
+        with redis.Redis(port=server.port) as client:
+            client.zadd("gw:{acc}:open", {f"call-{number}|100": 9e15 for number in range(1000)})
+            await one.redis._look_at_sums()
+            assert one.redis.imbalance == 0
+            client.zremrangebyrank("gw:{acc}:open", 0, 0)
+            await one.redis._look_at_sums()
+            assert one.redis.imbalance > 0
 
 
 class _Replicated:
