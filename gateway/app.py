@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from starlette.types import Receive, Scope, Send
@@ -37,6 +37,7 @@ from gateway.storage.shared import Shared, SharedOptions
 from gateway.storage.sql import upstreams as stored_upstreams
 from gateway.storage.sql.bootstrap import Bootstrap, ensure_default_account
 from gateway.storage.sql.engine import AsyncEngine, StorageUnavailable, create_engine, ping, reading
+from gateway.storage.sql.increases import end_due
 from gateway.storage.sql.ledger import SqlLedger
 from gateway.storage.sql.meta import check_pepper
 from gateway.storage.sql.migrate import check_revision
@@ -164,7 +165,7 @@ class Gateway:
                 stack.push_async_callback(self._open_calls.stop)
                 self._retention.start()
                 stack.push_async_callback(self._retention.close)
-                sweeper = asyncio.create_task(self._sweep_raises())
+                sweeper = asyncio.create_task(self._sweep_for_ever())
                 stack.push_async_callback(_cancelled, sweeper)
             self.ready = True
             try:
@@ -176,19 +177,17 @@ class Gateway:
         async with reading(self._engine) as connection:
             return [row.upstream for row in await stored_upstreams.every(connection)]
 
-    async def _sweep_raises(self) -> None:
-        """Finish what a crash, or a failed raise, left between a commit and its epoch coming into force."""
+    async def _sweep_for_ever(self) -> None:
         while True:
             await asyncio.sleep(_RAISE_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311 — keeps processes apart, guards nothing
             await self._sweep_once()
 
     async def _sweep_once(self) -> None:
-        try:
-            await self._policy.sweep()
-        except (StorageUnavailable, NotYetInForce) as error:  # it may be back at the next turn
-            _log.debug("raised epochs could not be swept: %s", error)
-        except Exception:  # noqa: BLE001 — whatever it is, the next turn must come
-            _log.warning("raised epochs could not be swept", exc_info=True)
+        """Finish what a crash, or a failed raise, left between a commit and its epoch coming into force; end limits' increases
+        whose time has come.
+        """
+        await _tried("raised epochs could not be swept", self._policy.sweep())
+        await _tried("increases of limits could not be ended", end_due(self._policy, self._engine, _now_ms()))
 
     def _edge(self, settings: Settings, defaults: Limits) -> AsgiEdge:
         estimator = Estimator(settings.limits.reserve_output)
@@ -261,6 +260,15 @@ def _shared(settings: Settings, engine: AsyncEngine) -> Shared | None:
         stream_max_entries=ledger.stream_max_entries,
     )
     return Shared(engine, url.get_secret_value(), options)
+
+
+async def _tried(failed: str, work: Awaitable[object]) -> None:
+    try:
+        await work
+    except (StorageUnavailable, NotYetInForce) as error:  # it may be back at the next turn
+        _log.debug("%s: %s", failed, error)
+    except Exception:  # noqa: BLE001 — whatever it is, the next turn must come
+        _log.warning(failed, exc_info=True)
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

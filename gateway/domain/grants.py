@@ -44,9 +44,9 @@ class Model:
 class Principal:
     """What a key resolves to: one snapshot of its account's policy, read in one statement together with `epoch`.
 
-    `grants` counts for sub-workspaces only; `account_limits` are the account's own, which come before the model's;
-    `key_models` is None where the key narrows nothing; `catalogue_version` says how new the catalogue has to be that this
-    principal is held to.
+    `grants` counts for sub-workspaces only; `account_limits` are the account's own, which come before the model's, with its open
+    increases over them; `key_models` is None where the key narrows nothing; `catalogue_version` says how new the catalogue has
+    to be that this principal is held to.
     """
 
     key_id: str

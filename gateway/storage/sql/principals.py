@@ -19,11 +19,11 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from gateway.domain.credentials import KeyKind
-from gateway.domain.grants import KeyStatus, Limits, Principal
+from gateway.domain.grants import NO_LIMITS, KeyStatus, Limits, Principal
 from gateway.storage.sql.engine import read
-from gateway.storage.sql.tables import account_limits, accounts, api_keys, catalogue, grants, workspaces
+from gateway.storage.sql.tables import account_limits, accounts, api_keys, catalogue, grants, limit_increases, workspaces
 
-_KEY, _GRANT, _LIMIT = 0, 1, 2
+_KEY, _GRANT, _LIMIT, _INCREASE = 0, 1, 2, 3
 _DIGEST = 5
 _MOST_DIGESTS = 500
 _NOTHING: Mapping[str, Limits] = MappingProxyType({})
@@ -32,7 +32,7 @@ _NOTHING: Mapping[str, Limits] = MappingProxyType({})
 def _query(wanted: sa.ColumnElement[bool]) -> sa.CompoundSelect[Any]:
     """The `wanted` keys, then what their workspaces and their accounts hold, told apart by `part`.
 
-    `owner` is the workspace of a key or a grant, and the account of an account's limits.
+    `owner` is the workspace of a key or a grant, and the account of an account's limits and of their open increases.
     """
     found = (
         sa.select(
@@ -72,6 +72,9 @@ def _query(wanted: sa.ColumnElement[bool]) -> sa.CompoundSelect[Any]:
     return keys.union_all(
         _owned(_GRANT, grants, grants.c.workspace_id, found.c.workspace_id),
         _owned(_LIMIT, account_limits, account_limits.c.account_id, found.c.account_id),
+        _owned(_INCREASE, limit_increases, limit_increases.c.account_id, found.c.account_id).where(
+            limit_increases.c.ended_at.is_(None)
+        ),
     )
 
 
@@ -145,6 +148,7 @@ def _principals(rows: Iterable[tuple[Any, ...]], shared: _Shared) -> dict[bytes,
             keys.append(row)
         else:
             held.setdefault((part, owner), _Held())[sys.intern(model)] = Limits(rpm, tpm)
+    _increase(held)
     for place, new in held.items():
         known = shared.get(place)
         if known == new:
@@ -152,6 +156,14 @@ def _principals(rows: Iterable[tuple[Any, ...]], shared: _Shared) -> dict[bytes,
         else:
             shared[place] = new
     return {row[_DIGEST]: _principal(row, held) for row in keys}
+
+
+def _increase(held: dict[tuple[int, str], _Held]) -> None:
+    """Put the increases over the accounts' own limits, whichever of them the rows had first."""
+    for place in [place for place in held if place[0] == _INCREASE]:
+        own = held.setdefault((_LIMIT, place[1]), _Held())
+        for model, increase in held.pop(place).items():
+            own[model] = increase.over(own.get(model, NO_LIMITS))
 
 
 def _principal(row: tuple[Any, ...], held: Mapping[tuple[int, str], _Held]) -> Principal:

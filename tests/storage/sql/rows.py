@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from gateway.domain import ids
 from gateway.domain.ledger import Entry
 from gateway.storage.sql.engine import AsyncConnection, AsyncEngine, reading
-from gateway.storage.sql.tables import account_limits, accounts, api_keys, grants, workspaces
+from gateway.storage.sql.tables import account_limits, accounts, api_keys, grants, limit_increases, workspaces
 
 
 async def add_account(conn: AsyncConnection, account_id: str, **values: Any) -> str:
@@ -48,6 +48,26 @@ async def add_grant(conn: AsyncConnection, workspace_id: str, model: str, rpm: i
 async def add_limit(conn: AsyncConnection, account_id: str, model: str, rpm: int | None, tpm: int | None) -> None:
     row = {"account_id": account_id, "model": model, "rpm": rpm, "tpm": tpm, "updated_at": 0}
     await conn.execute(sa.insert(account_limits).values(row))
+
+
+async def add_increase(
+    conn: AsyncConnection, account_id: str, model: str, rpm: int | None, tpm: int | None, **values: Any
+) -> str:
+    row = {
+        "id": ids.call_id(0),
+        "account_id": account_id,
+        "model": model,
+        "rpm": rpm,
+        "tpm": tpm,
+        "reason": "",
+        "created_by": "operator",
+        "created_at": 0,
+        "ends_at": 1000,
+        "ended_at": None,
+    }
+    row.update(values)
+    await conn.execute(sa.insert(limit_increases).values(row))
+    return str(row["id"])
 
 
 async def rows(engine: AsyncEngine, table: sa.Table, *columns: str) -> list[tuple[Any, ...]]:

@@ -11,8 +11,8 @@ from gateway.domain.grants import KeyStatus, Limits, Model, Principal
 from gateway.storage.sql.engine import AsyncEngine, create_engine, reading, writing
 from gateway.storage.sql.models import read_catalogue
 from gateway.storage.sql.principals import SqlKeyStore, read_rows
-from gateway.storage.sql.tables import accounts, api_keys, catalogue, grants, models
-from tests.storage.sql.rows import add_account, add_grant, add_key, add_limit, add_workspace
+from gateway.storage.sql.tables import accounts, api_keys, catalogue, grants, limit_increases, models
+from tests.storage.sql.rows import add_account, add_grant, add_increase, add_key, add_limit, add_workspace
 
 DEFAULT, SUB, DISABLED, OTHER, UNKNOWN = (bytes([number]) * 32 for number in range(5))
 
@@ -92,6 +92,28 @@ async def test_only_what_the_keys_hold_is_read(engine: AsyncEngine) -> None:
             ("llm-sub", "b"),
             ("acc-1", "a"),
         }
+
+
+async def test_an_open_increase_comes_before_the_accounts_own_limits(engine: AsyncEngine) -> None:
+    """While an increase is open, what it sets holds; what it leaves out, and all once it has ended, is as it was without."""
+    async with writing(engine) as conn:
+        await add_increase(conn, "acc-1", "a", None, 9000)
+        await add_increase(conn, "acc-1", "a", 1, 1, ended_at=500)
+        await add_increase(conn, "acc-1", "b", 50, None)
+        await add_limit(conn, "acc-2", "a", 60, 6000)
+        await add_increase(conn, "acc-2", "a", 70, None, ends_at=1)
+        await add_increase(conn, "acc-bystander", "c", 1, 1)
+    found = await SqlKeyStore(engine).principals([DEFAULT, SUB, OTHER])
+    assert found[DEFAULT].account_limits == found[SUB].account_limits == {"a": Limits(20, 9000), "b": Limits(50)}
+    assert found[SUB].grants == {"a": Limits(10, 1000), "b": Limits()}
+    assert found[OTHER].account_limits == {"a": Limits(70, 6000)}
+    async with writing(engine) as conn:
+        await conn.execute(sa.update(limit_increases).values(ended_at=1000))
+    found = await SqlKeyStore(engine).principals([DEFAULT, OTHER])
+    assert (found[DEFAULT].account_limits, found[OTHER].account_limits) == (
+        {"a": Limits(20)},
+        {"a": Limits(60, 6000)},
+    )
 
 
 async def test_nothing_is_asked_for(engine: AsyncEngine) -> None:
