@@ -44,6 +44,7 @@ from gateway.storage.sql.migrate import check_revision
 from gateway.storage.sql.models import read_catalogue
 from gateway.storage.sql.policy import NotYetInForce, Policy
 from gateway.storage.sql.principals import SqlKeyStore
+from gateway.storage.sql.refusals import SqlRefusals
 from gateway.storage.sql.retention import Retention
 from gateway.upstream.catalogue import Catalogue
 from gateway.upstream.client import HttpClient
@@ -89,6 +90,7 @@ class Gateway:
             self._ledger = SqlLedger(self._engine)
         else:
             self._admissions, self._ledger = self._shared.admissions, self._shared.ledger
+        self._refusals = SqlRefusals(self._engine)
         self._policy = Policy(
             self._engine, self._admissions, raise_seconds=_RAISE_MOST_SECONDS + settings.limits.failover_hold_seconds
         )
@@ -163,6 +165,8 @@ class Gateway:
                 await self._listings.start(_LISTING_SECONDS)
                 self._open_calls.start()
                 stack.push_async_callback(self._open_calls.stop)
+                self._refusals.start()
+                stack.push_async_callback(self._refusals.close)
                 self._retention.start()
                 stack.push_async_callback(self._retention.close)
                 sweeper = asyncio.create_task(self._sweep_for_ever())
@@ -210,7 +214,7 @@ class Gateway:
         self.metrics.watch_conservation(self._admissions.conservation)
         watch(
             self.metrics,
-            Watched(self._open_calls, self._bodies, self._waiting, self._keys, self._ledger, self._retention),
+            Watched(self._open_calls, self._bodies, self._waiting, self._keys, self._ledger, self._refusals, self._retention),
         )
         if self._shared is not None:
             watch_shared(self.metrics, self._shared)
@@ -220,6 +224,7 @@ class Gateway:
             bodies=self._bodies,
             forwarder=Forwarder(UpstreamPool(self.directory, self._client)),
             meter=Meter(self._admissions, self._ledger, estimator, strict=settings.ledger.strict),
+            refusals=self._refusals,
             open_calls=self._open_calls,
             metrics=self.metrics,
         )

@@ -12,6 +12,7 @@ from gateway.storage.redis.ledger import StreamLedger
 from gateway.storage.redis.state import NodeState
 from gateway.storage.shared import Shared
 from gateway.storage.sql.ledger import SqlLedger
+from gateway.storage.sql.refusals import SqlRefusals
 from gateway.storage.sql.retention import Retention
 
 
@@ -24,12 +25,13 @@ class Watched:
     waiting: WaitingRoom
     keys: Keys
     ledger: SqlLedger | StreamLedger
+    refusals: SqlRefusals
     retention: Retention
 
 
 def watch(metrics: Metrics, parts: Watched) -> None:
     """Have `metrics` read the parts."""
-    keys, ledger = parts.keys, parts.ledger
+    keys, ledger, refusals = parts.keys, parts.ledger, parts.refusals
     metrics.gauge("gateway_open_calls", "Admitted calls under way.", lambda: len(parts.open_calls))
     metrics.gauge("gateway_open_streams", "Streams under way.", lambda: parts.open_calls.streams)
     metrics.gauge("gateway_request_bodies_bytes", "Request bodies held.", lambda: parts.bodies.held)
@@ -41,6 +43,10 @@ def watch(metrics: Metrics, parts: Watched) -> None:
     metrics.counter("gateway_ledger_lost", "Ledger entries given up.", lambda: ledger.lost)
     metrics.counter("gateway_ledger_failures", "Failed writes of ledger batches.", lambda: ledger.failures)
     metrics.counter("gateway_ledger_deleted", "Ledger rows deleted by age.", lambda: parts.retention.deleted)
+    metrics.gauge("gateway_refusals_waiting", "Sums of refused calls not stored yet.", lambda: refusals.waiting)
+    metrics.counter("gateway_refusals_written", "Refused calls that the sums hold.", lambda: refusals.written)
+    metrics.counter("gateway_refusals_lost", "Refused calls that no sum holds.", lambda: refusals.lost)
+    metrics.counter("gateway_refusals_failures", "Failed writes of refused calls.", lambda: refusals.failures)
 
 
 def watch_shared(metrics: Metrics, shared: Shared) -> None:

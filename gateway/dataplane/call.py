@@ -21,7 +21,8 @@ class Call:
     endpoint: str = "unknown"
     digest: bytes = b""
     principal: Principal | None = None
-    # admit
+    # admit; `asked` is the model's name as the client sent it
+    asked: str = ""
     model: Model | None = None
     stream: bool = False
     body_bytes: int = 0

@@ -19,12 +19,13 @@ from gateway.dataplane.forward import Forwarder
 from gateway.dataplane.headers import patience
 from gateway.dataplane.meter import Meter
 from gateway.dataplane.open_calls import OpenCalls
-from gateway.dataplane.ports import ClientGone, Exchange
+from gateway.dataplane.ports import ClientGone, Exchange, Refusals
 from gateway.dataplane.relay import relay
-from gateway.domain.errors import InternalError, Refusal, RequestTimeOut, UpstreamError
+from gateway.domain.errors import InternalError, NotFound, Refusal, RequestTimeOut, UpstreamError
 from gateway.ops.metrics import Metrics
 
 _log = logging.getLogger(__name__)
+_COUNTED = frozenset({401, 403, 404, 429, 503})
 _CLIENT_CLOSED = 499  # what the ledger says of a client that left before it was answered, as nginx's log does
 
 
@@ -37,6 +38,7 @@ class DataPlane:
     bodies: Bodies
     forwarder: Forwarder
     meter: Meter
+    refusals: Refusals
     open_calls: OpenCalls
     metrics: Metrics
 
@@ -54,6 +56,7 @@ async def serve(exchange: Exchange, plane: DataPlane) -> None:
     except Refusal as refusal:
         _log.log(_level(refusal), "call %s refused: %s %s", call.id, refusal.code, refusal.detail)
         call.outcome = "refused" if call.outcome == "ok" else call.outcome
+        _count(call, plane, refusal)
         await answers.refuse(exchange, call, refusal)
     except asyncio.CancelledError:
         if call.cut is None:
@@ -61,6 +64,7 @@ async def serve(exchange: Exchange, plane: DataPlane) -> None:
                 call.outcome = "client_gone" if exchange.gone else "gateway_stopped"
             raise
         _uncancel()
+        _count(call, plane, call.cut)
         await answers.refuse(exchange, call, call.cut)
     except ClientGone:
         call.outcome, call.status = "client_gone", call.status or _CLIENT_CLOSED
@@ -75,6 +79,7 @@ async def serve(exchange: Exchange, plane: DataPlane) -> None:
 async def _serve_model(exchange: Exchange, call: Call, plane: DataPlane, endpoint: Endpoint) -> None:
     with plane.bodies.hold() as hold:
         body = wire.read(await exchange.body(hold))
+        call.asked = body.model
         call.stream, call.body_bytes, call.choices = body.stream and endpoint.streams, len(body.raw), body.choices
         with settled(exchange, call, plane):
             await plane.gate.admit(call, body, endpoint, patience(exchange.headers))
@@ -120,8 +125,19 @@ async def _route(exchange: Exchange, call: Call, plane: DataPlane) -> tuple[Endp
 
 
 async def _show_models(exchange: Exchange, call: Call, plane: DataPlane, name: str) -> None:
+    call.asked = name
     await plane.gate.confirm(call)
     await answers.models(exchange, call, plane.gate.usable(call.caller), name)
+
+
+def _count(call: Call, plane: DataPlane, refusal: Refusal) -> None:
+    """Count a call that policy or limits kept out; one that was admitted is in the ledger, and one that is no call in neither."""
+    caller = call.principal
+    if caller is None or call.admitted or refusal.status not in _COUNTED or isinstance(refusal, NotFound):
+        return
+    # A name that somebody made up must not become one more row.
+    model = call.asked if plane.gate.catalogue.model(call.asked) is not None else ""
+    plane.refusals.count(call.at, caller, model, refusal.code or "")
 
 
 def _level(refusal: Refusal) -> int:

@@ -125,6 +125,13 @@ class Upstreams(Protocol):
         """What a call met there: repeated failures eject a deployment for a while."""
 
 
+class Refusals(Protocol):
+    def count(self, at: int, caller: Principal, model: str, code: str) -> None:
+        """One call that was refused before it was admitted, with the refusal's code. `at` is Unix time in milliseconds at its
+        start; `model` is empty unless it is one of the catalogue. Never blocks, never raises.
+        """
+
+
 class Ledger(Protocol):
     def append(self, entry: Entry) -> None:
         """Take an entry; it is stored soon, once by call ID. Never blocks, never raises."""

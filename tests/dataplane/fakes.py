@@ -166,6 +166,17 @@ class MemoryLedger:
         return entry
 
 
+class MemoryRefusals:
+    """The refused calls in the order that they came: key, model and code."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, str, str]] = []
+
+    def count(self, at: int, caller: Principal, model: str, code: str) -> None:
+        assert at > 0
+        self.rows.append((caller.key_id, model, code))
+
+
 class RecordingExchange:
     """A client. It takes what is written while `room` is set; `leave` is its going away, as the ports describe it."""
 

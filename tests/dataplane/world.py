@@ -28,6 +28,7 @@ from tests.dataplane.fakes import (
     MemoryCatalogue,
     MemoryKeyStore,
     MemoryLedger,
+    MemoryRefusals,
     RecordingExchange,
     Script,
     ScriptedReply,
@@ -91,6 +92,7 @@ class World:
         self.catalogue = MemoryCatalogue(Model(MODEL, limits=limits))
         self.upstreams = ScriptedUpstreams()
         self.ledger = MemoryLedger()
+        self.refusals = MemoryRefusals()
         self.metrics = Metrics()
         self.admissions = admissions(clock=self.clock, lease_us=round(lease_seconds * 1_000_000))
         self.keys = Keys(
@@ -110,6 +112,7 @@ class World:
             bodies=self.bodies,
             forwarder=Forwarder(self.upstreams),
             meter=Meter(self.admissions, self.ledger, self.estimator),
+            refusals=self.refusals,
             open_calls=self.open_calls,
             metrics=self.metrics,
         )

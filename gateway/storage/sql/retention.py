@@ -1,7 +1,7 @@
-"""Retention: rows of the ledger are deleted once they are old enough. The roll-ups stay.
+"""Retention: rows of the ledger, and sums by minute of refused calls, are deleted once they are old enough. The roll-ups stay.
 
-Only whole hours go, so that no part of an hour is half there. A row that is delivered to the ledger again after it was deleted
-here would count twice in the roll-ups; but a day, the least that can be set, is far longer than deliveries are repeated.
+Of the ledger only whole hours go, so that no part of an hour is half there. A row that is delivered to it again after it was
+deleted here would count twice in the roll-ups; but a day, the least that can be set, is far longer than deliveries are repeated.
 """
 
 import asyncio
@@ -13,13 +13,15 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.storage.sql.engine import writing
-from gateway.storage.sql.tables import ledger
+from gateway.storage.sql.refusals import KEPT_MINUTES_MS, MINUTE_MS
+from gateway.storage.sql.tables import ledger, refusals
 from gateway.storage.sql.usage_hours import HOUR_MS
 
 _BATCH = 5000
 _PAUSE_SECONDS = 0.2
 _HOUR_SECONDS = 3600.0
 _DAY_MS = 24 * HOUR_MS
+_SUM = tuple(refusals.primary_key.columns)
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +43,21 @@ async def delete_before(
         .cte("old")
     )
     statement = sa.delete(ledger).where(ledger.c.call_id.in_(sa.select(old.c.call_id))).returning(ledger.c.call_id)
+    return await _delete(engine, statement, batch, pause_seconds)
+
+
+async def delete_minutes_before(
+    engine: AsyncEngine, before_ms: int, *, batch: int = _BATCH, pause_seconds: float = _PAUSE_SECONDS
+) -> int:
+    """Delete the sums by minute of refused calls of before `before_ms`, as `delete_before` does; those by hour stay."""
+    of_minutes = refusals.c.span == MINUTE_MS
+    old = sa.select(*_SUM).where(of_minutes, refusals.c.at < before_ms).order_by(*_SUM).limit(batch)
+    found = old.with_for_update(skip_locked=True).cte("old")
+    statement = sa.delete(refusals).where(sa.tuple_(*_SUM).in_(sa.select(*found.c))).returning(refusals.c.at)
+    return await _delete(engine, statement, batch, pause_seconds)
+
+
+async def _delete(engine: AsyncEngine, statement: sa.Executable, batch: int, pause_seconds: float) -> int:
     deleted = 0
     while True:
         async with writing(engine) as connection:
@@ -52,7 +69,8 @@ async def delete_before(
 
 
 class Retention:
-    """Deletes, each hour, the rows of calls that started more than `days` ago; with 0 it does nothing. `deleted` counts rows.
+    """Deletes, each hour, the rows of calls that started more than `days` ago, with 0 none of them, and the sums by minute of
+    refused calls that are older than 25 hours. `deleted` counts the calls' rows.
 
     `now_ms` is the Unix time in milliseconds. The first turn comes within a tenth of an hour, and all come with jitter, so that
     processes that started together do not work at the same time.
@@ -69,8 +87,7 @@ class Retention:
         self.deleted = 0
 
     def start(self) -> None:
-        if self._days:
-            self._task = asyncio.create_task(self._run())
+        self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
         """Stop; what is not deleted yet is deleted by others, or later."""
@@ -80,8 +97,11 @@ class Retention:
 
     async def turn(self) -> None:
         """Delete what is too old by now. Raises StorageUnavailable."""
-        before = self._now_ms() - self._days * _DAY_MS
-        self.deleted += await delete_before(self._engine, before - before % HOUR_MS)
+        now = self._now_ms()
+        if self._days:
+            before = now - self._days * _DAY_MS
+            self.deleted += await delete_before(self._engine, before - before % HOUR_MS)
+        await delete_minutes_before(self._engine, now - KEPT_MINUTES_MS)
 
     async def _run(self) -> None:
         pause = random.uniform(0, 0.1)  # noqa: S311 — spreads work over time, guards nothing
@@ -90,5 +110,5 @@ class Retention:
             try:
                 await self.turn()
             except Exception as error:  # noqa: BLE001 — whatever it is, the next hour is a new try
-                _log.warning("old rows of the ledger could not be deleted: %s", error)
+                _log.warning("old rows could not be deleted: %s", error)
             pause = random.uniform(0.9, 1.1)  # noqa: S311 — as above
