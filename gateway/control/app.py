@@ -10,12 +10,25 @@ from gateway import __version__
 from gateway.control import docs, handlers
 from gateway.control.context import Services
 from gateway.control.policy import check_routes
-from gateway.control.routes import accounts, audit, grants, keys, limits, models, upstreams, usage, workspaces
+from gateway.control.routes import (
+    accounts,
+    audit,
+    grants,
+    keys,
+    limits,
+    me,
+    members,
+    models,
+    upstreams,
+    usage,
+    users,
+    workspaces,
+)
 
 PREFIX = "/admin/v1"
 MAX_BODY_BYTES = 1 << 20
 
-_ROUTERS = (accounts, limits, workspaces, grants, keys, models, upstreams, usage, audit)
+_ROUTERS = (accounts, limits, workspaces, grants, keys, models, upstreams, usage, audit, me, members, users)
 
 
 def create_control(services: Services, extra_routes: Sequence[BaseRoute] = ()) -> FastAPI:

@@ -8,9 +8,11 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import iter_route_contexts
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from gateway.control.policy import Access, GuardedRoute, access_of, public
+from gateway.control.policy import GuardedRoute, access_of, public
 from gateway.control.problems import MEDIA_TYPE
 from gateway.control.schemas import ProblemDocument
+from gateway.control.sessions import PLAIN_COOKIE, SECURE_COOKIE
+from gateway.domain.roles import Right
 
 _POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 _STYLE = """
@@ -40,7 +42,15 @@ def describe(app: FastAPI) -> dict[str, Any]:
     problem = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas.update(problem.pop("$defs", {}))
     schemas["ProblemDocument"] = problem
-    components["securitySchemes"] = {"adminToken": {"type": "http", "scheme": "bearer"}}
+    components["securitySchemes"] = {
+        "adminToken": {"type": "http", "scheme": "bearer"},
+        "session": {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": PLAIN_COOKIE,
+            "description": f"Of who signed in at /console/; over TLS `{SECURE_COOKIE}`. A change takes x-csrf-token too.",
+        },
+    }
     refusal = {
         "description": "A refusal, as a problem document.",
         "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}},
@@ -52,8 +62,9 @@ def describe(app: FastAPI) -> dict[str, Any]:
                 continue
             operation["responses"].pop("422", None)
             operation["responses"]["default"] = refusal
-            if access_of(context.endpoint) is Access.OPERATOR:
-                operation["security"] = [{"adminToken": []}]
+            if isinstance(access := access_of(context.endpoint), Right):
+                operation["security"] = [{"adminToken": []}, {"session": []}]
+                operation["x-required-right"] = access.value
     return document
 
 
@@ -97,7 +108,7 @@ def _page(document: dict[str, Any]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<link rel="stylesheet" href="docs/style.css"></head>'
         f"<body><main><h1>{title}</h1><p>{escape(document['info'].get('description', ''))}</p>"
-        "<p>Every call takes the admin token: <code>Authorization: Bearer YOUR_ADMIN_TOKEN</code>. It is GATEWAY_ADMIN_TOKEN, "
+        "<p>A call takes the admin token, <code>Authorization: Bearer YOUR_ADMIN_TOKEN</code>, which is GATEWAY_ADMIN_TOKEN, "
         "or stands in the file admin-token of the data folder.</p>"
         '<p>The same for programs: <a href="openapi.json">openapi.json</a>.</p>'
         f"{body}</main></body></html>"

@@ -1,20 +1,21 @@
-"""Access, denied by default: each route declares who may use it, and a route that declares nothing stops the start.
+"""Access, denied by default: each route declares the right that it takes, and a route that declares nothing stops the start.
 
-The declaration is enforced by the route itself, before any byte of the body is read. A route without one asks for the admin
-token too, so that even a check that was forgotten opens nothing.
+The declaration is enforced by the route itself, before any byte of the body is read: who calls has to be known, and to have the
+right in some place. Whether it is the right place, the services ask (`Caller.require`); a route whose services never asked
+answers nothing but an internal error, so that a check that was forgotten opens nothing.
 """
 
 from collections.abc import Callable, Coroutine, Iterable
 from collections.abc import Set as AbstractSet
-from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute, iter_route_contexts
 
 from gateway.control.auth import authenticate
-from gateway.control.context import services_of
-from gateway.control.problems import BadRequest, FieldError
+from gateway.control.context import UncheckedAccess, services_of
+from gateway.control.problems import BadRequest, FieldError, Forbidden
+from gateway.domain.roles import Right
 
 _ATTRIBUTE = "__access__"
 _LONGEST_NAME = 100
@@ -23,11 +24,10 @@ _MOST_ERRORS = 5
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
-class Access(StrEnum):
-    PUBLIC = "public"
-    """Anybody, without a credential."""
-    OPERATOR = "operator"
-    """Whoever holds the admin token."""
+PUBLIC: Final = "public"
+"""Anybody, without a credential."""
+
+Access = Right | Literal["public"]
 
 
 class UndeclaredPolicy(Exception):  # noqa: N818 — says what is missing
@@ -36,14 +36,18 @@ class UndeclaredPolicy(Exception):  # noqa: N818 — says what is missing
 
 def public(endpoint: Endpoint) -> Endpoint:
     """Declare that anybody may use the route of this endpoint."""
-    setattr(endpoint, _ATTRIBUTE, Access.PUBLIC)
+    setattr(endpoint, _ATTRIBUTE, PUBLIC)
     return endpoint
 
 
-def operator(endpoint: Endpoint) -> Endpoint:
-    """Declare that the route of this endpoint is the operator's."""
-    setattr(endpoint, _ATTRIBUTE, Access.OPERATOR)
-    return endpoint
+def needs(right: Right) -> Callable[[Endpoint], Endpoint]:
+    """Declare the right that the route of an endpoint takes."""
+
+    def declare(endpoint: Endpoint) -> Endpoint:
+        setattr(endpoint, _ATTRIBUTE, right)
+        return endpoint
+
+    return declare
 
 
 def access_of(endpoint: Callable[..., Any] | None) -> Access | None:
@@ -53,19 +57,25 @@ def access_of(endpoint: Callable[..., Any] | None) -> Access | None:
 
 
 class GuardedRoute(APIRoute):
-    """A route that authenticates before it reads the body, unless it is declared public."""
+    """A route that asks who calls, and what they may, before it reads the body, unless it is declared public."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
-        if access_of(self.endpoint) is Access.PUBLIC:
+        access = access_of(self.endpoint)
+        if access == PUBLIC:
             return handle
 
         known = {parameter.alias for parameter in self.dependant.query_params}
 
         async def guarded(request: Request) -> Response:
-            request.state.caller = authenticate(request, services_of(request).admin_token)
+            caller = request.state.caller = await authenticate(request, services_of(request))
+            if not isinstance(access, Right) or not caller.identity.may_somewhere(access):
+                raise Forbidden
             _refuse_unknown(request.query_params.keys(), known)
-            return await handle(request)
+            response = await handle(request)
+            if not caller.checked:
+                raise UncheckedAccess(f"{request.method} {self.path} was answered without a look at who may have it")
+            return response
 
         return guarded
 
@@ -85,8 +95,6 @@ def check_routes(app: FastAPI) -> None:
         access = access_of(context.endpoint)
         name = f"{'|'.join(sorted(context.methods or ()))} {context.path}".strip()
         if access is None:
-            raise UndeclaredPolicy(f"The route {name} declares no access policy; mark its endpoint with @operator or @public.")
-        if access is Access.OPERATOR and not isinstance(context.original_route, GuardedRoute):
-            raise UndeclaredPolicy(
-                f"The route {name} is the operator's, but is no GuardedRoute, so nothing would ask for the token."
-            )
+            raise UndeclaredPolicy(f"The route {name} declares no access policy; mark its endpoint with @needs(…) or @public.")
+        if access != PUBLIC and not isinstance(context.original_route, GuardedRoute):
+            raise UndeclaredPolicy(f"The route {name} takes a right, but is no GuardedRoute, so nothing would ask for it.")

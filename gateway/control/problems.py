@@ -45,7 +45,20 @@ class BadRequest(Problem):
 
 class Unauthorized(Problem):
     status, code = 401, "invalid_admin_token"
-    text = "Send the admin token (GATEWAY_ADMIN_TOKEN) in an Authorization header: Authorization: Bearer YOUR_ADMIN_TOKEN."
+    text = (
+        "Sign in at /console/, or send the admin token (GATEWAY_ADMIN_TOKEN) in an Authorization header: "
+        "Authorization: Bearer YOUR_ADMIN_TOKEN."
+    )
+
+
+class Forbidden(Problem):
+    status, code = 403, "forbidden"
+    text = "You do not have the right to do this."
+
+
+class BadCsrfToken(Forbidden):
+    code = "csrf"
+    text = "The request does not come from a page of this console, or the page is of another session; load the page again."
 
 
 class NotFound(Problem):
@@ -61,6 +74,16 @@ class MethodNotAllowed(Problem):
 class Conflict(Problem):
     status, code = 409, "conflict"
     text = "The request does not fit the present state."
+
+
+class PreconditionFailed(Problem):
+    status, code = 412, "precondition_failed"
+    text = "It was changed meanwhile; read it again, then repeat the change with the ETag of then."
+
+
+class TooManyAttempts(Problem):
+    status, code = 429, "too_many_attempts"
+    text = "Too many attempts failed; wait a while, then try again."
 
 
 class LimitReached(Conflict):

@@ -12,7 +12,7 @@ from gateway.domain.upstreams import is_model_name
 
 Item = TypeVar("Item")
 
-_CONTROL = r"^[^\p{Cc}]*$"
+CONTROL = r"^[^\p{Cc}]*$"
 
 
 def when(unix_ms: int) -> str:
@@ -20,7 +20,7 @@ def when(unix_ms: int) -> str:
     return datetime.fromtimestamp(unix_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _trimmed(text: str) -> str:
+def trimmed(text: str) -> str:
     trimmed = text.strip()
     if not trimmed:
         raise PydanticCustomError("blank", "must not be blank")
@@ -37,12 +37,13 @@ Id = Annotated[str, Path(max_length=64, pattern=r"^[!-~]+$")]
 ModelPath = Annotated[str, Path(description="The model's public name; may contain `/`."), AfterValidator(_model_name)]
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="At most this many rows.")]
 Cursor = Annotated[str | None, Query(max_length=2000, description="`next_cursor` of the page before.")]
-Filter = Annotated[str | None, Query(max_length=300, pattern=_CONTROL)]
+Filter = Annotated[str | None, Query(max_length=300, pattern=CONTROL)]
+Moment = Annotated[str | None, Query(max_length=40, description="RFC 3339 with its zone, or Unix seconds.")]
 PAGE = DEFAULT_LIMIT
 
-AccountName = Annotated[StrictStr, Field(min_length=1, max_length=120, pattern=_CONTROL), AfterValidator(_trimmed)]
-WorkspaceName = Annotated[StrictStr, Field(min_length=1, max_length=30, pattern=_CONTROL), AfterValidator(_trimmed)]
-Description = Annotated[StrictStr, Field(max_length=200, pattern=_CONTROL)]
+AccountName = Annotated[StrictStr, Field(min_length=1, max_length=120, pattern=CONTROL), AfterValidator(trimmed)]
+WorkspaceName = Annotated[StrictStr, Field(min_length=1, max_length=30, pattern=CONTROL), AfterValidator(trimmed)]
+Description = Annotated[StrictStr, Field(max_length=200, pattern=CONTROL)]
 ModelName = Annotated[StrictStr, AfterValidator(_model_name)]
 PerMinute = Annotated[StrictInt | None, Field(description="Units a minute; null sets no limit at this level.")]
 
@@ -157,7 +158,7 @@ class ModelIn(Body):
     rpm: PerMinute = None
     tpm: PerMinute = None
     type: Literal["chat", "completion", "embedding"] | None = None
-    vendor: Annotated[StrictStr | None, Field(max_length=120, pattern=_CONTROL)] = None
+    vendor: Annotated[StrictStr | None, Field(max_length=120, pattern=CONTROL)] = None
 
 
 class Model(BaseModel):
@@ -179,7 +180,7 @@ UpstreamModels = Annotated[
         examples=[["a", "b=name-over-there"], {"a": "name-over-there"}, "*"],
     ),
 ]
-UpstreamName = Annotated[StrictStr, Field(min_length=1, max_length=120, pattern=_CONTROL), AfterValidator(_trimmed)]
+UpstreamName = Annotated[StrictStr, Field(min_length=1, max_length=120, pattern=CONTROL), AfterValidator(trimmed)]
 Secret = Annotated[StrictStr, Field(min_length=1, max_length=4000, pattern=r"^[!-~]+$", description="Write-only.")]
 BaseUrl = Annotated[StrictStr, Field(min_length=1, max_length=2000)]
 Weight = Annotated[StrictInt, Field(ge=1, le=1000)]
@@ -254,6 +255,7 @@ class AuditEntry(BaseModel):
     action: str
     target: str
     account_id: str | None
+    workspace_id: str | None
     before: dict[str, Any] | None
     after: dict[str, Any] | None
     client: str | None

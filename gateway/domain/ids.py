@@ -28,6 +28,24 @@ def upstream_id() -> str:
     return _new("up-")
 
 
+def user_id() -> str:
+    return _new("usr-")
+
+
+def session_id() -> str:
+    """What names a session to people; it opens nothing."""
+    return _new("ses-")
+
+
+def link_id() -> str:
+    """What names a one-time link to people; it opens nothing."""
+    return _new("lnk-")
+
+
+def increase_id() -> str:
+    return _new("inc-")
+
+
 def call_id(now_ms: int) -> str:
     """A UUIDv7 (RFC 9562, section 5.7) for the Unix time `now_ms` in milliseconds: the call's ID, its `x-request-id` and
     its ledger row's key. Never taken from a client, who could suppress a bill by repeating one."""

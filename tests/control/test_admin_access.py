@@ -9,7 +9,13 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
 from gateway.control.app import create_control
-from gateway.control.policy import GuardedRoute, UndeclaredPolicy, check_routes, operator, public
+from gateway.control.context import Caller, UncheckedAccess
+from gateway.control.policy import GuardedRoute, UndeclaredPolicy, check_routes, needs, public
+from gateway.control.services.audit import record
+from gateway.domain.roles import Right, operator
+from gateway.storage.sql import accounts
+from gateway.storage.sql.accounts import AccountRow
+from gateway.storage.sql.engine import writing
 from tests.control.admin_api import TOKEN, Control
 
 RAW = TOKEN.encode()
@@ -117,9 +123,9 @@ def test_the_frameworks_own_pages_need_a_policy_too() -> None:
 
 
 def test_declaration_without_enforcement_stops_the_start(control: Control) -> None:
-    """A route that is declared the operator's but would ask nobody for the token stops the start."""
+    """A route that is declared to take a right but would ask nobody for it stops the start."""
 
-    @operator
+    @needs(Right.SIGNED_IN)
     async def bare() -> None: ...
 
     router = APIRouter()
@@ -129,14 +135,41 @@ def test_declaration_without_enforcement_stops_the_start(control: Control) -> No
 
 
 async def test_undeclared_route_is_closed_even_unchecked(control: Control) -> None:
-    """Even where the check was passed by, a guarded route without a policy asks for the token."""
+    """Even where the check was passed by, a guarded route without a policy lets nobody in."""
 
     async def forgotten() -> str:
         return "open"
 
     control.app.router.routes.append(GuardedRoute("/forgotten", forgotten))
-    assert (await control.http.get("/forgotten")).status_code == 200
+    assert (await control.http.get("/forgotten")).status_code == 403
     assert (await control.http.get("/forgotten", headers={"authorization": "Bearer x"})).status_code == 401
+
+
+async def test_what_nobody_asked_about_is_not_answered(control: Control) -> None:
+    """A route whose services never asked what the caller may answers an internal error, and shows nothing."""
+
+    @needs(Right.SIGNED_IN)
+    async def careless() -> str:
+        return "a secret"
+
+    control.app.router.routes.append(GuardedRoute("/careless", careless))
+    reply = await control.http.get("/careless")
+    assert (reply.status_code, reply.json()["error"]["code"]) == (500, "internal_error")
+    assert "secret" not in reply.text
+
+
+async def test_a_change_nobody_asked_about_is_not_saved(control: Control) -> None:
+    """A change whose caller was never asked for a right is rolled back, whatever else was written with it."""
+    caller = Caller(operator("careless", "careless"))
+
+    async def change() -> None:
+        async with writing(control.services.engine) as conn:
+            await accounts.insert(conn, AccountRow("acc-x", "X", is_default=False, created_at=1))
+            await record(conn, control.services, caller, "account.create", "acc-x")
+
+    with pytest.raises(UncheckedAccess):
+        await change()
+    assert (await control.get("/accounts/acc-x")).status_code == 404
 
 
 async def test_extra_public_routes_are_served(control: Control) -> None:

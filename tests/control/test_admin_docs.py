@@ -5,6 +5,7 @@ import re
 import httpx2
 from fastapi.routing import iter_route_contexts
 
+from gateway.domain.roles import Right
 from tests.control.admin_api import Control
 
 
@@ -21,7 +22,8 @@ async def test_every_route_is_described(control: Control) -> None:
     assert described == expected
     for operations in paths.values():
         for operation in operations.values():
-            assert operation["security"] == [{"adminToken": []}]
+            assert operation["security"] == [{"adminToken": []}, {"session": []}]
+            assert Right(operation["x-required-right"])
             assert "422" not in operation["responses"]
             assert "application/problem+json" in operation["responses"]["default"]["content"]
 

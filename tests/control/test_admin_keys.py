@@ -10,6 +10,7 @@ import pytest
 from gateway.control.context import Caller
 from gateway.control.services import keys as service
 from gateway.domain.credentials import KeyKind, digest, kind_of, mask
+from gateway.domain.roles import operator
 from tests.control.admin_api import Control
 
 
@@ -167,7 +168,7 @@ async def test_twenty_keys_under_concurrency(control: Control) -> None:
 
 async def test_plan_keys_are_made_in_process(control: Control) -> None:
     """The service makes keys of any kind; a reset keeps the kind."""
-    caller = Caller(actor="test")
+    caller = Caller(operator("test", "test"))
     issued = await service.create(control.services, caller, control.workspace_id, kind=KeyKind.PLAN)
     assert issued.text.startswith("sk-sp-")
     assert issued.text not in repr(issued)

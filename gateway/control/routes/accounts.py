@@ -4,9 +4,10 @@ from fastapi import APIRouter
 
 from gateway.control import schemas
 from gateway.control.context import KnownCaller, UsedServices
-from gateway.control.policy import GuardedRoute, operator
+from gateway.control.policy import GuardedRoute, needs
 from gateway.control.schemas import PAGE, Cursor, Id, Limit, when
 from gateway.control.services import accounts
+from gateway.domain.roles import Right
 from gateway.storage.sql.accounts import AccountRow
 
 router = APIRouter(prefix="/accounts", tags=["accounts"], route_class=GuardedRoute)
@@ -17,17 +18,17 @@ def _shown(row: AccountRow) -> dict[str, object]:
 
 
 @router.get("")
-@operator
+@needs(Right.SIGNED_IN)
 async def list_accounts(
-    *, services: UsedServices, limit: Limit = PAGE, cursor: Cursor = None
+    *, services: UsedServices, caller: KnownCaller, limit: Limit = PAGE, cursor: Cursor = None
 ) -> schemas.Listing[schemas.Account]:
     """All accounts, in the order they were made."""
-    page = await accounts.find(services, limit=limit, cursor=cursor)
+    page = await accounts.find(services, caller, limit=limit, cursor=cursor)
     return schemas.Listing(data=[schemas.Account.model_validate(_shown(row)) for row in page.rows], next_cursor=page.next_cursor)
 
 
 @router.post("", status_code=201)
-@operator
+@needs(Right.MANAGE_ACCOUNTS)
 async def create_account(*, services: UsedServices, caller: KnownCaller, body: schemas.AccountIn) -> schemas.NewAccount:
     """A new account, with its default workspace."""
     row, workspace = await accounts.create(services, caller, body.name)
@@ -35,6 +36,6 @@ async def create_account(*, services: UsedServices, caller: KnownCaller, body: s
 
 
 @router.get("/{account_id}")
-@operator
-async def get_account(*, services: UsedServices, account_id: Id) -> schemas.Account:
-    return schemas.Account.model_validate(_shown(await accounts.get(services, account_id)))
+@needs(Right.SEE_ACCOUNT)
+async def get_account(*, services: UsedServices, caller: KnownCaller, account_id: Id) -> schemas.Account:
+    return schemas.Account.model_validate(_shown(await accounts.get(services, caller, account_id)))

@@ -3,11 +3,13 @@
 from fastapi import APIRouter
 
 from gateway.control import schemas
-from gateway.control.context import UsedServices
-from gateway.control.policy import GuardedRoute, operator
-from gateway.control.schemas import PAGE, Cursor, Filter, Limit, when
+from gateway.control.context import KnownCaller, UsedServices
+from gateway.control.policy import GuardedRoute, needs
+from gateway.control.schemas import PAGE, Cursor, Filter, Limit, Moment, when
 from gateway.control.services import audit
-from gateway.storage.sql.audit import AuditRow
+from gateway.control.services.usage import read_time
+from gateway.domain.roles import Right
+from gateway.storage.sql.audit import AuditRow, Wanted
 
 router = APIRouter(prefix="/audit", tags=["audit"], route_class=GuardedRoute)
 
@@ -20,6 +22,7 @@ def _shown(row: AuditRow) -> schemas.AuditEntry:
         action=row.action,
         target=row.target,
         account_id=row.account_id,
+        workspace_id=row.workspace_id,
         before=None if row.before is None else dict(row.before),
         after=None if row.after is None else dict(row.after),
         client=row.client,
@@ -27,16 +30,30 @@ def _shown(row: AuditRow) -> schemas.AuditEntry:
 
 
 @router.get("")
-@operator
+@needs(Right.READ_AUDIT)
 async def list_audit(
     *,
     services: UsedServices,
+    caller: KnownCaller,
     action: Filter = None,
     target: Filter = None,
+    actor: Filter = None,
     account_id: Filter = None,
+    workspace_id: Filter = None,
+    start: Moment = None,
+    end: Moment = None,
     limit: Limit = PAGE,
     cursor: Cursor = None,
 ) -> schemas.Listing[schemas.AuditEntry]:
-    """Who changed what, the newest first."""
-    page = await audit.find(services, action=action, target=target, account_id=account_id, limit=limit, cursor=cursor)
+    """Who changed what, the newest first; `action` may be the first part of one, such as `key`."""
+    wanted = Wanted(
+        action=action,
+        target=target,
+        actor=actor,
+        account_id=account_id,
+        workspace_id=workspace_id,
+        start_ms=None if start is None else read_time("start", start),
+        end_ms=None if end is None else read_time("end", end),
+    )
+    page = await audit.find(services, caller, wanted, limit=limit, cursor=cursor)
     return schemas.Listing(data=[_shown(row) for row in page.rows], next_cursor=page.next_cursor)

@@ -4,11 +4,12 @@ from fastapi import APIRouter, Response
 
 from gateway.control import schemas
 from gateway.control.context import KnownCaller, UsedServices
-from gateway.control.policy import GuardedRoute, operator
+from gateway.control.policy import GuardedRoute, needs
 from gateway.control.schemas import PAGE, Cursor, Id, Limit, ModelPath, when
 from gateway.control.services import grants
 from gateway.control.services.checks import deletion
 from gateway.domain.grants import Limits
+from gateway.domain.roles import Right
 from gateway.storage.sql.grants import GrantRow
 
 router = APIRouter(prefix="/workspaces/{workspace_id}/grants", tags=["grants"], route_class=GuardedRoute)
@@ -26,17 +27,17 @@ def _shown(row: GrantRow) -> dict[str, object]:
 
 
 @router.get("")
-@operator
+@needs(Right.READ_WORKSPACE)
 async def list_grants(
-    *, services: UsedServices, workspace_id: Id, limit: Limit = PAGE, cursor: Cursor = None
+    *, services: UsedServices, caller: KnownCaller, workspace_id: Id, limit: Limit = PAGE, cursor: Cursor = None
 ) -> schemas.Listing[schemas.Grant]:
     """The models that a sub-workspace may call. A default workspace has no grants, and reaches every model."""
-    page = await grants.find(services, workspace_id, limit=limit, cursor=cursor)
+    page = await grants.find(services, caller, workspace_id, limit=limit, cursor=cursor)
     return schemas.Listing(data=[schemas.Grant.model_validate(_shown(row)) for row in page.rows], next_cursor=page.next_cursor)
 
 
 @router.put("/{model:path}", responses={201: {"model": schemas.SetGrant, "description": "The model was not granted before."}})
-@operator
+@needs(Right.MANAGE_GRANTS)
 async def put_grant(
     *, services: UsedServices, caller: KnownCaller, response: Response, workspace_id: Id, model: ModelPath, body: schemas.LimitsIn
 ) -> schemas.SetGrant:
@@ -47,7 +48,7 @@ async def put_grant(
 
 
 @router.delete("/{model:path}", status_code=204)
-@operator
+@needs(Right.MANAGE_GRANTS)
 async def delete_grant(*, services: UsedServices, caller: KnownCaller, workspace_id: Id, model: ModelPath) -> None:
     """Take a model from a workspace; in force for every call that starts after the answer."""
     async with deletion(services):

@@ -6,13 +6,14 @@ from fastapi import APIRouter, Query
 
 from gateway.control import schemas
 from gateway.control.context import KnownCaller, UsedServices
-from gateway.control.policy import GuardedRoute, operator
+from gateway.control.policy import GuardedRoute, needs
 from gateway.control.problems import BadRequest, FieldError
 from gateway.control.schemas import PAGE, Cursor, Id, Limit, when
 from gateway.control.services import keys
 from gateway.control.services.checks import deletion
 from gateway.control.services.keys import IssuedKey
 from gateway.domain.grants import KeyStatus
+from gateway.domain.roles import Right
 from gateway.storage.sql.keys import KeyRow
 
 router = APIRouter(tags=["api-keys"], route_class=GuardedRoute)
@@ -45,30 +46,36 @@ def _once(issued: IssuedKey) -> schemas.NewKey:
 
 
 @router.get("/workspaces/{workspace_id}/api-keys")
-@operator
+@needs(Right.READ_WORKSPACE)
 async def list_keys(
-    *, services: UsedServices, workspace_id: Id, search: Search = None, limit: Limit = PAGE, cursor: Cursor = None
+    *,
+    services: UsedServices,
+    caller: KnownCaller,
+    workspace_id: Id,
+    search: Search = None,
+    limit: Limit = PAGE,
+    cursor: Cursor = None,
 ) -> schemas.Listing[schemas.Key]:
     """A workspace's keys, in the order they were made."""
-    page = await keys.find(services, workspace_id, search=search, limit=limit, cursor=cursor)
+    page = await keys.find(services, caller, workspace_id, search=search, limit=limit, cursor=cursor)
     return schemas.Listing(data=[_key(row) for row in page.rows], next_cursor=page.next_cursor)
 
 
 @router.post("/workspaces/{workspace_id}/api-keys", status_code=201)
-@operator
+@needs(Right.MANAGE_KEYS)
 async def create_key(*, services: UsedServices, caller: KnownCaller, workspace_id: Id, body: schemas.KeyIn) -> schemas.NewKey:
     """A new key. `key` is shown in this answer and never again."""
     return _once(await keys.create(services, caller, workspace_id, description=body.description, models=body.models))
 
 
 @router.get("/api-keys/{key_id}")
-@operator
-async def get_key(*, services: UsedServices, key_id: Id) -> schemas.Key:
-    return _key(await keys.get(services, key_id))
+@needs(Right.READ_WORKSPACE)
+async def get_key(*, services: UsedServices, caller: KnownCaller, key_id: Id) -> schemas.Key:
+    return _key(await keys.get(services, caller, key_id))
 
 
 @router.patch("/api-keys/{key_id}")
-@operator
+@needs(Right.MANAGE_KEYS)
 async def describe_key(*, services: UsedServices, caller: KnownCaller, key_id: Id, body: schemas.KeyPatch) -> schemas.Key:
     """A new description; nothing else of a key can be changed."""
     if body.model_extra:
@@ -78,7 +85,7 @@ async def describe_key(*, services: UsedServices, caller: KnownCaller, key_id: I
 
 
 @router.delete("/api-keys/{key_id}", status_code=204)
-@operator
+@needs(Right.MANAGE_KEYS)
 async def delete_key(*, services: UsedServices, caller: KnownCaller, key_id: Id) -> None:
     """Final; no call that starts after the answer passes."""
     async with deletion(services):
@@ -86,20 +93,20 @@ async def delete_key(*, services: UsedServices, caller: KnownCaller, key_id: Id)
 
 
 @router.post("/api-keys/{key_id}/disable")
-@operator
+@needs(Right.MANAGE_KEYS)
 async def disable_key(*, services: UsedServices, caller: KnownCaller, key_id: Id) -> schemas.Key:
     """No call that starts after the answer passes, until the key is enabled again."""
     return _key(await keys.set_status(services, caller, key_id, KeyStatus.DISABLED))
 
 
 @router.post("/api-keys/{key_id}/enable")
-@operator
+@needs(Right.MANAGE_KEYS)
 async def enable_key(*, services: UsedServices, caller: KnownCaller, key_id: Id) -> schemas.Key:
     return _key(await keys.set_status(services, caller, key_id, KeyStatus.ACTIVE))
 
 
 @router.post("/api-keys/{key_id}/reset")
-@operator
+@needs(Right.MANAGE_KEYS)
 async def reset_key(*, services: UsedServices, caller: KnownCaller, key_id: Id) -> schemas.NewKey:
     """A new secret under the same ID, shown once; the old one passes no call that starts after the answer."""
     return _once(await keys.reset(services, caller, key_id))

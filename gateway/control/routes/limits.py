@@ -4,12 +4,13 @@ from fastapi import APIRouter
 
 from gateway.control import schemas
 from gateway.control.context import KnownCaller, UsedServices
-from gateway.control.policy import GuardedRoute, operator
+from gateway.control.policy import GuardedRoute, needs
 from gateway.control.schemas import PAGE, Cursor, Id, Limit, ModelPath
 from gateway.control.services import limits
 from gateway.control.services.checks import deletion
 from gateway.control.services.limits import Effective
 from gateway.domain.grants import Limits
+from gateway.domain.roles import Right
 
 router = APIRouter(prefix="/accounts/{account_id}/limits", tags=["limits"], route_class=GuardedRoute)
 
@@ -19,18 +20,18 @@ def _shown(row: Effective) -> dict[str, object]:
 
 
 @router.get("")
-@operator
+@needs(Right.SEE_ACCOUNT)
 async def list_limits(
-    *, services: UsedServices, account_id: Id, limit: Limit = PAGE, cursor: Cursor = None
+    *, services: UsedServices, caller: KnownCaller, account_id: Id, limit: Limit = PAGE, cursor: Cursor = None
 ) -> schemas.Listing[schemas.AccountLimits]:
     """What the account is held to, for every model, and which level says so."""
-    page = await limits.find(services, account_id, limit=limit, cursor=cursor)
+    page = await limits.find(services, caller, account_id, limit=limit, cursor=cursor)
     data = [schemas.AccountLimits.model_validate(_shown(row)) for row in page.rows]
     return schemas.Listing(data=data, next_cursor=page.next_cursor)
 
 
 @router.put("/{model:path}")
-@operator
+@needs(Right.MANAGE_LIMITS)
 async def put_limits(
     *, services: UsedServices, caller: KnownCaller, account_id: Id, model: ModelPath, body: schemas.LimitsIn
 ) -> schemas.SetAccountLimits:
@@ -40,7 +41,7 @@ async def put_limits(
 
 
 @router.delete("/{model:path}", status_code=204)
-@operator
+@needs(Right.MANAGE_LIMITS)
 async def delete_limits(*, services: UsedServices, caller: KnownCaller, account_id: Id, model: ModelPath) -> None:
     """From now on the model's limits hold for the account."""
     async with deletion(services):

@@ -4,12 +4,13 @@ from fastapi import APIRouter, Response
 
 from gateway.control import schemas
 from gateway.control.context import KnownCaller, UsedServices
-from gateway.control.policy import GuardedRoute, operator
+from gateway.control.policy import GuardedRoute, needs
 from gateway.control.schemas import PAGE, Cursor, Limit, ModelPath, when
 from gateway.control.services import models
 from gateway.control.services.checks import deletion
 from gateway.control.services.models import KnownModel
 from gateway.domain.grants import Limits
+from gateway.domain.roles import Right
 
 router = APIRouter(prefix="/models", tags=["models"], route_class=GuardedRoute)
 
@@ -29,21 +30,23 @@ def _shown(model: KnownModel) -> schemas.Model:
 
 
 @router.get("")
-@operator
-async def list_models(*, services: UsedServices, limit: Limit = PAGE, cursor: Cursor = None) -> schemas.Listing[schemas.Model]:
+@needs(Right.SIGNED_IN)
+async def list_models(
+    *, services: UsedServices, caller: KnownCaller, limit: Limit = PAGE, cursor: Cursor = None
+) -> schemas.Listing[schemas.Model]:
     """The catalogue, by name: what is stored, and what upstreams serve besides."""
-    page = await models.find(services, limit=limit, cursor=cursor)
+    page = await models.find(services, caller, limit=limit, cursor=cursor)
     return schemas.Listing(data=[_shown(model) for model in page.rows], next_cursor=page.next_cursor)
 
 
 @router.get("/{model:path}")
-@operator
-async def get_model(*, services: UsedServices, model: ModelPath) -> schemas.Model:
-    return _shown(await models.get(services, model))
+@needs(Right.SIGNED_IN)
+async def get_model(*, services: UsedServices, caller: KnownCaller, model: ModelPath) -> schemas.Model:
+    return _shown(await models.get(services, caller, model))
 
 
 @router.put("/{model:path}", responses={201: {"model": schemas.Model, "description": "Nothing was stored of it before."}})
-@operator
+@needs(Right.MANAGE_CATALOGUE)
 async def put_model(
     *, services: UsedServices, caller: KnownCaller, response: Response, model: ModelPath, body: schemas.ModelIn
 ) -> schemas.Model:
@@ -55,7 +58,7 @@ async def put_model(
 
 
 @router.delete("/{model:path}", status_code=204)
-@operator
+@needs(Right.MANAGE_CATALOGUE)
 async def delete_model(*, services: UsedServices, caller: KnownCaller, model: ModelPath) -> None:
     """Forget what is stored of a model, and every workspace's grant of it."""
     async with deletion(services):

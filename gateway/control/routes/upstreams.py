@@ -7,11 +7,12 @@ from fastapi import APIRouter
 
 from gateway.control import schemas
 from gateway.control.context import KnownCaller, UsedServices
-from gateway.control.policy import GuardedRoute, operator
+from gateway.control.policy import GuardedRoute, needs
 from gateway.control.problems import BadRequest
 from gateway.control.schemas import PAGE, Cursor, Id, Limit, when
 from gateway.control.services import upstreams
 from gateway.control.services.upstreams import KnownUpstream
+from gateway.domain.roles import Right
 from gateway.domain.upstreams import ModelNames, Upstream, read_base_url, read_models
 
 router = APIRouter(prefix="/upstreams", tags=["upstreams"], route_class=GuardedRoute)
@@ -63,17 +64,17 @@ def _shown(known: KnownUpstream) -> schemas.Upstream:
 
 
 @router.get("")
-@operator
+@needs(Right.MANAGE_CATALOGUE)
 async def list_upstreams(
-    *, services: UsedServices, limit: Limit = PAGE, cursor: Cursor = None
+    *, services: UsedServices, caller: KnownCaller, limit: Limit = PAGE, cursor: Cursor = None
 ) -> schemas.Listing[schemas.Upstream]:
     """All upstreams, those of settings and the demo included, with their state in this process."""
-    page = await upstreams.find(services, limit=limit, cursor=cursor)
+    page = await upstreams.find(services, caller, limit=limit, cursor=cursor)
     return schemas.Listing(data=[_shown(known) for known in page.rows], next_cursor=page.next_cursor)
 
 
 @router.post("", status_code=201)
-@operator
+@needs(Right.MANAGE_CATALOGUE)
 async def create_upstream(*, services: UsedServices, caller: KnownCaller, body: schemas.UpstreamIn) -> schemas.Upstream:
     """A new upstream, in use when the answer is sent."""
     base_url, models = _base_url(body.base_url), _models(body.models)
@@ -91,13 +92,13 @@ async def create_upstream(*, services: UsedServices, caller: KnownCaller, body: 
 
 
 @router.get("/{upstream_id}")
-@operator
-async def get_upstream(*, services: UsedServices, upstream_id: Id) -> schemas.Upstream:
-    return _shown(await upstreams.get(services, upstream_id))
+@needs(Right.MANAGE_CATALOGUE)
+async def get_upstream(*, services: UsedServices, caller: KnownCaller, upstream_id: Id) -> schemas.Upstream:
+    return _shown(await upstreams.get(services, caller, upstream_id))
 
 
 @router.patch("/{upstream_id}")
-@operator
+@needs(Right.MANAGE_CATALOGUE)
 async def change_upstream(
     *, services: UsedServices, caller: KnownCaller, upstream_id: Id, body: schemas.UpstreamPatch
 ) -> schemas.Upstream:
@@ -115,6 +116,6 @@ async def change_upstream(
 
 
 @router.delete("/{upstream_id}", status_code=204)
-@operator
+@needs(Right.MANAGE_CATALOGUE)
 async def delete_upstream(*, services: UsedServices, caller: KnownCaller, upstream_id: Id) -> None:
     await upstreams.delete(services, caller, upstream_id)

@@ -5,10 +5,11 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 
 from gateway.control import schemas
-from gateway.control.context import UsedServices
-from gateway.control.policy import GuardedRoute, operator
-from gateway.control.schemas import Filter, when
+from gateway.control.context import KnownCaller, UsedServices
+from gateway.control.policy import GuardedRoute, needs
+from gateway.control.schemas import Filter, Moment, when
 from gateway.control.services import usage
+from gateway.domain.roles import Right
 from gateway.storage.sql.usage import GroupBy, UsageRow
 
 router = APIRouter(prefix="/usage", tags=["usage"], route_class=GuardedRoute)
@@ -16,7 +17,6 @@ router = APIRouter(prefix="/usage", tags=["usage"], route_class=GuardedRoute)
 Range = Annotated[
     Literal["3h", "24h", "7d", "30d"] | None, Query(alias="range", description="Up to now; 24h where nothing is said.")
 ]
-Moment = Annotated[str | None, Query(max_length=40, description="RFC 3339 with its zone, or Unix seconds.")]
 
 
 def _numbers(row: UsageRow) -> dict[str, object]:
@@ -34,10 +34,11 @@ def _numbers(row: UsageRow) -> dict[str, object]:
 
 
 @router.get("")
-@operator
+@needs(Right.READ_WORKSPACE)
 async def get_usage(
     *,
     services: UsedServices,
+    caller: KnownCaller,
     range_: Range = None,
     start: Moment = None,
     end: Moment = None,
@@ -51,6 +52,7 @@ async def get_usage(
     span = usage.read_span(services.now_ms(), range_=range_, start=start, end=end)
     found = await usage.find(
         services,
+        caller,
         span,
         group_by=group_by,
         account_id=account_id,

@@ -4,10 +4,11 @@ from fastapi import APIRouter
 
 from gateway.control import schemas
 from gateway.control.context import KnownCaller, UsedServices
-from gateway.control.policy import GuardedRoute, operator
+from gateway.control.policy import GuardedRoute, needs
 from gateway.control.problems import MethodNotAllowed
 from gateway.control.schemas import PAGE, Cursor, Filter, Id, Limit, when
 from gateway.control.services import workspaces
+from gateway.domain.roles import Right
 from gateway.storage.sql.workspaces import WorkspaceRow
 
 router = APIRouter(prefix="/workspaces", tags=["workspaces"], route_class=GuardedRoute)
@@ -25,30 +26,36 @@ def _shown(row: WorkspaceRow) -> schemas.Workspace:
 
 
 @router.get("")
-@operator
+@needs(Right.READ_WORKSPACE)
 async def list_workspaces(
-    *, services: UsedServices, account_id: Filter = None, q: Filter = None, limit: Limit = PAGE, cursor: Cursor = None
+    *,
+    services: UsedServices,
+    caller: KnownCaller,
+    account_id: Filter = None,
+    q: Filter = None,
+    limit: Limit = PAGE,
+    cursor: Cursor = None,
 ) -> schemas.Listing[schemas.Workspace]:
     """Workspaces, in the order they were made; `q` is a part of the name or of the ID."""
-    page = await workspaces.find(services, account_id=account_id, search=q, limit=limit, cursor=cursor)
+    page = await workspaces.find(services, caller, account_id=account_id, search=q, limit=limit, cursor=cursor)
     return schemas.Listing(data=[_shown(row) for row in page.rows], next_cursor=page.next_cursor)
 
 
 @router.post("", status_code=201)
-@operator
+@needs(Right.MANAGE_WORKSPACES)
 async def create_workspace(*, services: UsedServices, caller: KnownCaller, body: schemas.WorkspaceIn) -> schemas.Workspace:
     """A new sub-workspace of `account_id`, or of the default account."""
     return _shown(await workspaces.create(services, caller, body.name, body.account_id))
 
 
 @router.get("/{workspace_id}")
-@operator
-async def get_workspace(*, services: UsedServices, workspace_id: Id) -> schemas.Workspace:
-    return _shown(await workspaces.get(services, workspace_id))
+@needs(Right.READ_WORKSPACE)
+async def get_workspace(*, services: UsedServices, caller: KnownCaller, workspace_id: Id) -> schemas.Workspace:
+    return _shown(await workspaces.get(services, caller, workspace_id))
 
 
 @router.patch("/{workspace_id}")
-@operator
+@needs(Right.MANAGE_WORKSPACES)
 async def rename_workspace(
     *, services: UsedServices, caller: KnownCaller, workspace_id: Id, body: schemas.WorkspacePatch
 ) -> schemas.Workspace:
@@ -57,9 +64,9 @@ async def rename_workspace(
 
 
 @router.delete("/{workspace_id}", include_in_schema=False)
-@operator
-async def delete_workspace(*, services: UsedServices, workspace_id: Id) -> None:
-    await workspaces.get(services, workspace_id)
+@needs(Right.READ_WORKSPACE)
+async def delete_workspace(*, services: UsedServices, caller: KnownCaller, workspace_id: Id) -> None:
+    await workspaces.get(services, caller, workspace_id)
     raise MethodNotAllowed(
         "A workspace is never deleted, since its usage refers to it; delete its API keys and its grants instead.",
         headers={"allow": "GET, PATCH"},

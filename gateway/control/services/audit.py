@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.control.context import Caller, Services
+from gateway.control.context import Caller, Services, UncheckedAccess
 from gateway.control.paging import Page, after_time, cut
 from gateway.domain import ids
+from gateway.domain.roles import INSTALLATION, Place, Right
 from gateway.storage.sql import audit
-from gateway.storage.sql.audit import AuditRow
+from gateway.storage.sql.audit import AuditRow, Wanted
 from gateway.storage.sql.engine import AsyncConnection, reading
 
 
@@ -18,21 +19,39 @@ async def record(
     action: str,
     target: str,
     *,
-    account_id: str | None = None,
+    place: Place = INSTALLATION,
     before: Mapping[str, Any] | None = None,
     after: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write who did what into the transaction of the change itself. `before` and `after` must hold no secret."""
+    """Write who did what into the transaction of the change itself. `before` and `after` must hold no secret.
+
+    A change that nobody asked the caller's rights for is not committed: raises UncheckedAccess.
+    """
+    if not caller.checked:
+        raise UncheckedAccess(f"{action} of {target} was made without a look at who may do it")
     now = services.now_ms()
-    row = AuditRow(ids.call_id(now), now, caller.actor, action, target, account_id, before, after, caller.client)
-    await audit.insert(conn, row)
+    await audit.insert(
+        conn,
+        AuditRow(
+            id=ids.call_id(now),
+            at=now,
+            actor=caller.actor,
+            action=action,
+            target=target,
+            account_id=place.account_id,
+            workspace_id=place.workspace_id,
+            before=before,
+            after=after,
+            client=caller.client,
+        ),
+    )
 
 
-async def find(
-    services: Services, *, action: str | None, target: str | None, account_id: str | None, limit: int, cursor: str | None
-) -> Page[AuditRow]:
-    """Changes, the newest first. Raises BadRequest for a wrong cursor."""
+async def find(services: Services, caller: Caller, wanted: Wanted, *, limit: int, cursor: str | None) -> Page[AuditRow]:
+    """Changes that the caller may read of, the newest first. Raises BadRequest for a wrong cursor."""
+    caller.require_signed_in()
     before = after_time(cursor)
+    visible = caller.identity.visible(Right.READ_AUDIT)
     async with reading(services.engine) as conn:
-        rows = await audit.page(conn, action=action, target=target, account_id=account_id, limit=limit + 1, before=before)
+        rows = await audit.page(conn, wanted, visible=visible, limit=limit + 1, before=before)
     return cut(rows, limit, lambda row: (row.at, row.id))

@@ -10,6 +10,7 @@ from gateway.control.services import models, workspaces
 from gateway.control.services.audit import record
 from gateway.control.services.checks import refuse, shown
 from gateway.domain.grants import Limits, check_grant
+from gateway.domain.roles import Place, Right
 from gateway.storage.sql import grants
 from gateway.storage.sql.engine import reading
 from gateway.storage.sql.grants import GrantRow
@@ -31,11 +32,11 @@ def _refuse_default(workspace: WorkspaceRow) -> None:
         raise Conflict(" ".join(problem.message for problem in problems))
 
 
-async def find(services: Services, workspace_id: str, *, limit: int, cursor: str | None) -> Page[GrantRow]:
+async def find(services: Services, caller: Caller, workspace_id: str, *, limit: int, cursor: str | None) -> Page[GrantRow]:
     """A workspace's grants, by model; none for a default workspace, which reaches every model. Raises NotFound, BadRequest."""
     after = after_name(cursor)
     async with reading(services.engine) as conn:
-        await workspaces.require(conn, workspace_id)
+        await workspaces.require(conn, caller, workspace_id, Right.READ_WORKSPACE)
         rows = await grants.page(conn, workspace_id=workspace_id, limit=limit + 1, after=after)
     return cut(rows, limit, lambda row: row.model)
 
@@ -45,7 +46,7 @@ async def put(services: Services, caller: Caller, workspace_id: str, model: str,
 
     Each limit is held to the account's; that the sum over workspaces is above the account's is allowed, and warned of.
     """
-    workspace = await workspaces.get(services, workspace_id)
+    workspace = await workspaces.get(services, caller, workspace_id, Right.MANAGE_GRANTS)
     _refuse_default(workspace)
     await models.require_known(services, model)
     account_id = workspace.account_id
@@ -63,7 +64,7 @@ async def put(services: Services, caller: Caller, workspace_id: str, model: str,
             caller,
             "grant.set",
             f"{workspace_id}/{model}",
-            account_id=account_id,
+            place=Place(account_id, workspace_id),
             before=None if before is None else shown(before.limits),
             after=shown(limits),
         )
@@ -72,7 +73,7 @@ async def put(services: Services, caller: Caller, workspace_id: str, model: str,
 
 async def delete(services: Services, caller: Caller, workspace_id: str, model: str) -> None:
     """From now on the workspace may not call the model. Raises NotFound; Conflict for a default workspace."""
-    workspace = await workspaces.get(services, workspace_id)
+    workspace = await workspaces.get(services, caller, workspace_id, Right.MANAGE_GRANTS)
     _refuse_default(workspace)
     account_id = workspace.account_id
     async with services.policy.change(account_id) as conn:
@@ -80,5 +81,5 @@ async def delete(services: Services, caller: Caller, workspace_id: str, model: s
         if before is None:
             raise NotFound("The workspace is not granted this model.")
         await grants.delete(conn, workspace_id, model)
-        target = f"{workspace_id}/{model}"
-        await record(conn, services, caller, "grant.delete", target, account_id=account_id, before=shown(before.limits))
+        target, place = f"{workspace_id}/{model}", Place(account_id, workspace_id)
+        await record(conn, services, caller, "grant.delete", target, place=place, before=shown(before.limits))

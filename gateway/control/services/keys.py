@@ -1,6 +1,7 @@
 """API keys. A key's plaintext exists in the value that `create` and `reset` return, and nowhere else."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from gateway.control.context import Caller, Services
@@ -11,6 +12,7 @@ from gateway.control.services.audit import record
 from gateway.domain import ids
 from gateway.domain.credentials import KeyKind, generate
 from gateway.domain.grants import KeyStatus
+from gateway.domain.roles import Place, Right
 from gateway.storage.sql import keys
 from gateway.storage.sql.engine import AsyncConnection, reading
 from gateway.storage.sql.keys import KeyRow
@@ -24,11 +26,24 @@ class IssuedKey:
     text: str = field(repr=False)
 
 
-async def _require(conn: AsyncConnection, key_id: str) -> KeyRow:
+_MISSING = "There is no API key of this ID; it may have been deleted."
+
+
+async def _require(conn: AsyncConnection, caller: Caller, key_id: str, right: Right) -> KeyRow:
     row = await keys.get(conn, key_id)
     if row is None:
-        raise NotFound("There is no API key of this ID; it may have been deleted.")
+        caller.require_signed_in()
+        raise NotFound(_MISSING)
+    caller.require(right, Place(row.account_id, row.workspace_id), missing=_MISSING)
     return row
+
+
+@asynccontextmanager
+async def _changing(services: Services, caller: Caller, key_id: str) -> AsyncIterator[tuple[AsyncConnection, KeyRow]]:
+    """A transaction that changes a key, and the key as it is in it. Raises NotFound, Forbidden."""
+    account_id = (await get(services, caller, key_id, Right.MANAGE_KEYS)).account_id
+    async with services.policy.change(account_id) as conn:
+        yield conn, await _require(conn, caller, key_id, Right.MANAGE_KEYS)
 
 
 async def create(
@@ -40,11 +55,11 @@ async def create(
     models: Sequence[str] | None = None,
     kind: KeyKind = KeyKind.STANDARD,
 ) -> IssuedKey:
-    """A new key of a workspace. Raises NotFound, LimitReached.
+    """A new key of a workspace. Raises NotFound, Forbidden, LimitReached.
 
     The account's row is locked while the workspace's keys are counted, so that the limit holds for calls that arrive together.
     """
-    account_id = (await workspaces.get(services, workspace_id)).account_id
+    account_id = (await workspaces.get(services, caller, workspace_id, Right.MANAGE_KEYS)).account_id
     secret = generate(kind, services.pepper)
     row = KeyRow(
         id=ids.key_id(),
@@ -66,70 +81,68 @@ async def create(
             )
         await keys.insert(conn, row, secret.digest)
         after = {"workspace_id": workspace_id, "masked": row.masked, "description": description, "models": _shown(row.models)}
-        await record(conn, services, caller, "key.create", row.id, account_id=account_id, after=after)
+        await record(conn, services, caller, "key.create", row.id, place=_place(row), after=after)
     return IssuedKey(row, secret.text)
+
+
+def _place(row: KeyRow) -> Place:
+    return Place(row.account_id, row.workspace_id)
 
 
 def _shown(models: tuple[str, ...] | None) -> list[str] | None:
     return None if models is None else list(models)
 
 
-async def get(services: Services, key_id: str) -> KeyRow:
-    """Raises NotFound."""
+async def get(services: Services, caller: Caller, key_id: str, right: Right = Right.READ_WORKSPACE) -> KeyRow:
+    """Raises NotFound, Forbidden."""
     async with reading(services.engine) as conn:
-        return await _require(conn, key_id)
+        return await _require(conn, caller, key_id, right)
 
 
-async def find(services: Services, workspace_id: str, *, search: str | None, limit: int, cursor: str | None) -> Page[KeyRow]:
+async def find(
+    services: Services, caller: Caller, workspace_id: str, *, search: str | None, limit: int, cursor: str | None
+) -> Page[KeyRow]:
     """A workspace's keys in the order they were made; `search` is a part of the ID. Raises NotFound, BadRequest."""
     after = after_time(cursor)
     async with reading(services.engine) as conn:
-        await workspaces.require(conn, workspace_id)
+        await workspaces.require(conn, caller, workspace_id, Right.READ_WORKSPACE)
         rows = await keys.page(conn, workspace_id=workspace_id, search=search, limit=limit + 1, after=after)
     return cut(rows, limit, lambda row: (row.created_at, row.id))
 
 
 async def describe(services: Services, caller: Caller, key_id: str, description: str) -> KeyRow:
-    """Raises NotFound."""
-    account_id = (await get(services, key_id)).account_id
-    async with services.policy.change(account_id) as conn:
-        row = await _require(conn, key_id)
-        await keys.set_description(conn, account_id, key_id, description)
+    """Raises NotFound, Forbidden."""
+    async with _changing(services, caller, key_id) as (conn, row):
+        await keys.set_description(conn, row.account_id, key_id, description)
         before, after = {"description": row.description}, {"description": description}
-        await record(conn, services, caller, "key.update", key_id, account_id=account_id, before=before, after=after)
+        await record(conn, services, caller, "key.update", key_id, place=_place(row), before=before, after=after)
     return replace(row, description=description)
 
 
 async def set_status(services: Services, caller: Caller, key_id: str, status: KeyStatus) -> KeyRow:
-    """Disable a key, or enable it again. Doing it twice is harmless. Raises NotFound."""
-    account_id = (await get(services, key_id)).account_id
+    """Disable a key, or enable it again. Doing it twice is harmless. Raises NotFound, Forbidden."""
     action = "key.enable" if status is KeyStatus.ACTIVE else "key.disable"
-    async with services.policy.change(account_id) as conn:
-        row = await _require(conn, key_id)
+    async with _changing(services, caller, key_id) as (conn, row):
         if row.status is not status:
-            await keys.set_status(conn, account_id, key_id, status)
+            await keys.set_status(conn, row.account_id, key_id, status)
             before, after = {"status": row.status.value}, {"status": status.value}
-            await record(conn, services, caller, action, key_id, account_id=account_id, before=before, after=after)
+            await record(conn, services, caller, action, key_id, place=_place(row), before=before, after=after)
     return replace(row, status=status)
 
 
 async def reset(services: Services, caller: Caller, key_id: str) -> IssuedKey:
-    """A new secret under the same ID; the old one is dead when this returns. Raises NotFound."""
-    account_id = (await get(services, key_id)).account_id
-    async with services.policy.change(account_id) as conn:
-        row = await _require(conn, key_id)
+    """A new secret under the same ID; the old one is dead when this returns. Raises NotFound, Forbidden."""
+    async with _changing(services, caller, key_id) as (conn, row):
         secret = generate(row.kind, services.pepper)
-        await keys.replace_secret(conn, account_id, key_id, digest=secret.digest, masked=secret.masked)
+        await keys.replace_secret(conn, row.account_id, key_id, digest=secret.digest, masked=secret.masked)
         before, after = {"masked": row.masked}, {"masked": secret.masked}
-        await record(conn, services, caller, "key.reset", key_id, account_id=account_id, before=before, after=after)
+        await record(conn, services, caller, "key.reset", key_id, place=_place(row), before=before, after=after)
     return IssuedKey(replace(row, masked=secret.masked), secret.text)
 
 
 async def delete(services: Services, caller: Caller, key_id: str) -> None:
-    """Final, and in force when this returns. Raises NotFound."""
-    account_id = (await get(services, key_id)).account_id
-    async with services.policy.change(account_id) as conn:
-        row = await _require(conn, key_id)
-        await keys.delete(conn, account_id, key_id)
+    """Final, and in force when this returns. Raises NotFound, Forbidden."""
+    async with _changing(services, caller, key_id) as (conn, row):
+        await keys.delete(conn, row.account_id, key_id)
         before = {"workspace_id": row.workspace_id, "masked": row.masked, "description": row.description}
-        await record(conn, services, caller, "key.delete", key_id, account_id=account_id, before=before)
+        await record(conn, services, caller, "key.delete", key_id, place=_place(row), before=before)

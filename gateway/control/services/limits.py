@@ -6,11 +6,12 @@ from typing import Literal
 from gateway.control.context import Caller, Services
 from gateway.control.paging import Page, after_name, cut
 from gateway.control.problems import NotFound
-from gateway.control.services import models
+from gateway.control.services import accounts, models
 from gateway.control.services.audit import record
 from gateway.control.services.checks import refuse, shown
 from gateway.domain.grants import NO_LIMITS, Limits, check_limits
-from gateway.storage.sql import accounts, catalogue_models, grants
+from gateway.domain.roles import Place, Right
+from gateway.storage.sql import catalogue_models, grants
 from gateway.storage.sql import limits as stored
 from gateway.storage.sql.engine import AsyncConnection, reading
 
@@ -50,12 +51,11 @@ async def warnings(conn: AsyncConnection, account_id: str, limits: Effective) ->
     ]
 
 
-async def find(services: Services, account_id: str, *, limit: int, cursor: str | None) -> Page[Effective]:
+async def find(services: Services, caller: Caller, account_id: str, *, limit: int, cursor: str | None) -> Page[Effective]:
     """Every model of the catalogue, by name, with what the account is held to. Raises NotFound, BadRequest."""
     after = after_name(cursor)
     async with reading(services.engine) as conn:
-        if await accounts.get(conn, account_id) is None:
-            raise NotFound("There is no account of this ID.")
+        await accounts.require(conn, caller, account_id, Right.SEE_ACCOUNT)
         own = await stored.of_account(conn, account_id)
         rows = await catalogue_models.every(conn)
     names = {model.name for model, _owner in services.catalogue.models()} | own.keys() | rows.keys()
@@ -72,6 +72,7 @@ async def put(services: Services, caller: Caller, account_id: str, model: str, l
 
     Answers what the account is held to now, and warnings.
     """
+    await accounts.get(services, caller, account_id, Right.MANAGE_LIMITS)
     await models.require_known(services, model)
     async with services.policy.change(account_id) as conn:
         row = await catalogue_models.get(conn, model)
@@ -87,7 +88,7 @@ async def put(services: Services, caller: Caller, account_id: str, model: str, l
             caller,
             "limits.set",
             f"{account_id}/{model}",
-            account_id=account_id,
+            place=Place(account_id),
             before=None if before is None else shown(before),
             after=shown(limits),
         )
@@ -95,11 +96,12 @@ async def put(services: Services, caller: Caller, account_id: str, model: str, l
 
 
 async def delete(services: Services, caller: Caller, account_id: str, model: str) -> None:
-    """From now on the model's limits hold. Raises NotFound."""
+    """From now on the model's limits hold. Raises NotFound, Forbidden."""
+    await accounts.get(services, caller, account_id, Right.MANAGE_LIMITS)
     async with services.policy.change(account_id) as conn:
         before = await stored.get(conn, account_id, model)
         if before is None:
             raise NotFound("The account has no limits of its own for this model.")
         await stored.delete(conn, account_id, model)
         target = f"{account_id}/{model}"
-        await record(conn, services, caller, "limits.delete", target, account_id=account_id, before=shown(before))
+        await record(conn, services, caller, "limits.delete", target, place=Place(account_id), before=shown(before))

@@ -9,6 +9,7 @@ from gateway.control.problems import NotFound
 from gateway.control.services.audit import record
 from gateway.control.services.checks import refuse, saved, shown
 from gateway.domain.grants import NO_LIMITS, Limits, check_limits
+from gateway.domain.roles import Right
 from gateway.storage.sql import catalogue_models, grants
 from gateway.storage.sql.catalogue_models import ModelRow
 from gateway.storage.sql.engine import reading
@@ -58,16 +59,18 @@ async def require_known(services: Services, name: str) -> None:
         )
 
 
-async def find(services: Services, *, limit: int, cursor: str | None) -> Page[KnownModel]:
+async def find(services: Services, caller: Caller, *, limit: int, cursor: str | None) -> Page[KnownModel]:
     """All models, by name. Raises BadRequest for a wrong cursor."""
+    caller.require_signed_in()
     after = after_name(cursor)
     known = await _known(services)
     rows = [known[name] for name in sorted(known) if after is None or name > after]
     return cut(rows, limit, lambda row: row.name)
 
 
-async def get(services: Services, name: str) -> KnownModel:
+async def get(services: Services, caller: Caller, name: str) -> KnownModel:
     """Raises NotFound."""
+    caller.require_signed_in()
     await require_known(services, name)
     known = (await _known(services)).get(name)
     if known is None:
@@ -79,6 +82,7 @@ async def put(
     services: Services, caller: Caller, name: str, *, limits: Limits, kind: str | None, vendor: str | None
 ) -> tuple[KnownModel, bool]:
     """Store what is said of a model, in place of what was; answers it and whether it is new here. Raises BadRequest."""
+    caller.require(Right.MANAGE_CATALOGUE)
     refuse(check_limits(limits))
     async with services.policy.change_catalogue() as conn:
         before = await catalogue_models.get(conn, name)
@@ -90,7 +94,7 @@ async def put(
         )
     with saved():
         await services.catalogue.reload()
-        return await get(services, name), before is None
+        return await get(services, caller, name), before is None
 
 
 async def delete(services: Services, caller: Caller, name: str) -> None:
@@ -98,6 +102,7 @@ async def delete(services: Services, caller: Caller, name: str) -> None:
 
     An account's own limits for it stay: should an upstream serve it still or again, they hold at once, rather than none.
     """
+    caller.require(Right.MANAGE_CATALOGUE)
     async with services.policy.change_catalogue() as conn:
         before = await catalogue_models.get(conn, name)
         if before is None:

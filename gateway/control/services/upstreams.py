@@ -15,6 +15,7 @@ from gateway.control.problems import Conflict, NotFound
 from gateway.control.services.audit import record
 from gateway.control.services.checks import saved
 from gateway.domain import ids
+from gateway.domain.roles import Right
 from gateway.domain.upstreams import Upstream
 from gateway.storage.sql import upstreams
 from gateway.storage.sql.engine import AsyncConnection, reading, writing
@@ -39,13 +40,14 @@ async def _in_use(services: Services) -> None:
 
 async def create(services: Services, caller: Caller, upstream: Upstream) -> KnownUpstream:
     """Store a new upstream (its `id` and `source` are set here) and take it into use. Raises SavedNotInForce."""
+    caller.require(Right.MANAGE_CATALOGUE)
     now = services.now_ms()
     new = replace(upstream, id=ids.upstream_id(), source="database")
     async with writing(services.engine) as conn:
         await upstreams.insert(conn, UpstreamRow(new, now, now))
         await record(conn, services, caller, "upstream.create", new.id, after=_shown(new))
     await _in_use(services)
-    return await get(services, new.id)
+    return await get(services, caller, new.id)
 
 
 async def _known(services: Services) -> dict[str, KnownUpstream]:
@@ -60,16 +62,18 @@ async def _known(services: Services) -> dict[str, KnownUpstream]:
     return known | {key: KnownUpstream(row.upstream, states.get(key), row) for key, row in rows.items() if key not in known}
 
 
-async def find(services: Services, *, limit: int, cursor: str | None) -> Page[KnownUpstream]:
-    """All upstreams, by ID. Raises BadRequest for a wrong cursor."""
+async def find(services: Services, caller: Caller, *, limit: int, cursor: str | None) -> Page[KnownUpstream]:
+    """All upstreams, by ID. Raises BadRequest for a wrong cursor, Forbidden."""
+    caller.require(Right.MANAGE_CATALOGUE)
     after = after_name(cursor)
     known = await _known(services)
     rows = [known[key] for key in sorted(known) if after is None or key > after]
     return cut(rows, limit, lambda row: row.upstream.id)
 
 
-async def get(services: Services, upstream_id: str) -> KnownUpstream:
-    """Raises NotFound."""
+async def get(services: Services, caller: Caller, upstream_id: str) -> KnownUpstream:
+    """Raises NotFound, Forbidden."""
+    caller.require(Right.MANAGE_CATALOGUE)
     found = (await _known(services)).get(upstream_id)
     if found is None:
         raise NotFound("There is no upstream of this ID.")
@@ -93,6 +97,7 @@ async def _change(services: Services, upstream_id: str) -> AsyncIterator[tuple[A
 
 async def change(services: Services, caller: Caller, upstream_id: str, fields: Mapping[str, Any]) -> KnownUpstream:
     """Change the fields of `domain.upstreams.Upstream` that are named. Raises NotFound, Conflict, SavedNotInForce."""
+    caller.require(Right.MANAGE_CATALOGUE)
     async with _change(services, upstream_id) as (conn, row):
         new = replace(row.upstream, **fields)
         await upstreams.update(conn, new, services.now_ms())
@@ -101,11 +106,12 @@ async def change(services: Services, caller: Caller, upstream_id: str, fields: M
             after["api_key"] = "changed"
         await record(conn, services, caller, "upstream.update", upstream_id, before=before, after=after)
     await _in_use(services)
-    return await get(services, upstream_id)
+    return await get(services, caller, upstream_id)
 
 
 async def delete(services: Services, caller: Caller, upstream_id: str) -> None:
-    """Raises NotFound, Conflict, SavedNotInForce."""
+    """Raises NotFound, Forbidden, Conflict, SavedNotInForce."""
+    caller.require(Right.MANAGE_CATALOGUE)
     async with _change(services, upstream_id) as (conn, row):
         await upstreams.delete(conn, upstream_id)
         await record(conn, services, caller, "upstream.delete", upstream_id, before=_shown(row.upstream))

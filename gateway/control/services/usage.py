@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from gateway.control.context import Services
+from gateway.control.context import Caller, Services
 from gateway.control.problems import BadRequest
 from gateway.storage.sql import usage
 from gateway.storage.sql.usage import GroupBy, UsageRow
@@ -42,13 +42,14 @@ def read_span(now_ms: int, *, range_: str | None, start: str | None, end: str | 
             raise BadRequest.field("start", "Send start as well, or range alone.")
         # One more, so that a call of this very millisecond counts.
         return Span(now_ms - RANGES[range_ or DEFAULT_RANGE], now_ms + 1)
-    span = Span(_time("start", start), now_ms + 1 if end is None else _time("end", end))
+    span = Span(read_time("start", start), now_ms + 1 if end is None else read_time("end", end))
     if span.start_ms >= span.end_ms:
         raise BadRequest.field("end", "The end has to be later than the start.")
     return span
 
 
-def _time(param: str, text: str) -> int:
+def read_time(param: str, text: str) -> int:
+    """A moment in Unix milliseconds. Raises BadRequest."""
     wrong = BadRequest.field(param, "Give a time as RFC 3339 with its zone, such as 2026-01-31T12:00:00Z, or as Unix seconds.")
     if text.isascii() and text.isdecimal():
         if len(text) > _LONGEST_NUMBER or int(text) * 1000 >= _LAST_MS:
@@ -67,6 +68,7 @@ def _time(param: str, text: str) -> int:
 
 async def find(
     services: Services,
+    caller: Caller,
     span: Span,
     *,
     group_by: GroupBy,
@@ -75,12 +77,14 @@ async def find(
     key_id: str | None,
     model: str | None,
 ) -> Usage:
-    """Usage of the calls that started within the span and fit every filter that is given."""
+    """Usage of the calls that the caller may see, started within the span, and fit every filter that is given."""
+    caller.require_signed_in()
     rows = await usage.usage(
         services.engine,
         start_ms=span.start_ms,
         end_ms=span.end_ms,
         group_by=group_by,
+        visible=caller.identity.visible(),
         account_id=account_id,
         workspace_id=workspace_id,
         key_id=key_id,

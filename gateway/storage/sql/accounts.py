@@ -1,5 +1,6 @@
 """Accounts: the tenants, each of which owns workspaces."""
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -40,9 +41,23 @@ async def default(conn: AsyncConnection) -> AccountRow | None:
     return None if found is None else AccountRow(*found)
 
 
-async def page(conn: AsyncConnection, *, limit: int, after: tuple[int, str] | None) -> list[AccountRow]:
-    """At most `limit` accounts in the order they were made, behind the one made at `after` (its time and ID)."""
+async def page(
+    conn: AsyncConnection,
+    *,
+    only: AbstractSet[str] | None = None,
+    search: str | None = None,
+    limit: int,
+    after: tuple[int, str] | None,
+) -> list[AccountRow]:
+    """At most `limit` accounts in the order they were made, behind the one made at `after` (its time and ID).
+
+    `only` names the accounts that may be among them, None all; `search` is a part of the name or of the ID, in any case.
+    """
     query = sa.select(*_COLUMNS).order_by(accounts.c.created_at, accounts.c.id).limit(limit)
+    if only is not None:
+        query = query.where(accounts.c.id.in_(sorted(only)))
+    if search:
+        query = query.where(accounts.c.name.icontains(search, autoescape=True) | accounts.c.id.icontains(search, autoescape=True))
     if after is not None:
         query = query.where(sa.tuple_(accounts.c.created_at, accounts.c.id) > after)
     return [AccountRow(*found) for found in await conn.execute(query)]

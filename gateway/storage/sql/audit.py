@@ -1,13 +1,15 @@
 """The audit trail: who changed what, written in the same transaction as the change. It holds no secret of any kind."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.domain.visible import Visible
 from gateway.storage.sql.tables import audit
+from gateway.storage.sql.visible import visible_to
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +27,10 @@ class AuditRow:
     before: Mapping[str, Any] | None
     after: Mapping[str, Any] | None
     client: str | None
+    workspace_id: str | None = None
 
 
-_COLUMNS = (
+_COLUMNS: Sequence[sa.ColumnElement[Any]] = (
     audit.c.id,
     audit.c.at,
     audit.c.actor,
@@ -37,6 +40,7 @@ _COLUMNS = (
     audit.c.before,
     audit.c.after,
     audit.c.client,
+    audit.c.workspace_id,
 )
 
 
@@ -49,6 +53,7 @@ async def insert(conn: AsyncConnection, row: AuditRow) -> None:
             action=row.action,
             target=row.target,
             account_id=row.account_id,
+            workspace_id=row.workspace_id,
             before=None if row.before is None else dict(row.before),
             after=None if row.after is None else dict(row.after),
             client=row.client,
@@ -56,20 +61,45 @@ async def insert(conn: AsyncConnection, row: AuditRow) -> None:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What to look for; None is no condition. `action` is a whole one, or the part before its dot, such as `key`; `target` also
+    stands for what lies in it (`llm-…/model`); times are Unix milliseconds, `end_ms` not included.
+    """
+
+    action: str | None = None
+    target: str | None = None
+    actor: str | None = None
+    account_id: str | None = None
+    workspace_id: str | None = None
+    start_ms: int | None = None
+    end_ms: int | None = None
+
+
+def _conditions(wanted: Wanted) -> Iterator[sa.ColumnElement[bool]]:
+    for column, value in (
+        (audit.c.actor, wanted.actor),
+        (audit.c.account_id, wanted.account_id),
+        (audit.c.workspace_id, wanted.workspace_id),
+    ):
+        if value is not None:
+            yield column == value
+    if wanted.action is not None:
+        yield (audit.c.action == wanted.action) | audit.c.action.startswith(f"{wanted.action}.", autoescape=True)
+    if wanted.target is not None:
+        yield (audit.c.target == wanted.target) | audit.c.target.startswith(f"{wanted.target}/", autoescape=True)
+    if wanted.start_ms is not None:
+        yield audit.c.at >= wanted.start_ms
+    if wanted.end_ms is not None:
+        yield audit.c.at < wanted.end_ms
+
+
 async def page(
-    conn: AsyncConnection,
-    *,
-    action: str | None,
-    target: str | None,
-    account_id: str | None,
-    limit: int,
-    before: tuple[int, str] | None,
+    conn: AsyncConnection, wanted: Wanted, *, visible: Visible, limit: int, before: tuple[int, str] | None
 ) -> list[AuditRow]:
-    """At most `limit` rows, the newest first, behind the one written at `before` (its time and ID)."""
+    """At most `limit` of the visible rows, the newest first, behind the one written at `before` (its time and ID)."""
     query = sa.select(*_COLUMNS).order_by(audit.c.at.desc(), audit.c.id.desc()).limit(limit)
-    for column, wanted in ((audit.c.action, action), (audit.c.target, target), (audit.c.account_id, account_id)):
-        if wanted is not None:
-            query = query.where(column == wanted)
+    query = query.where(visible_to(audit, visible), *_conditions(wanted))
     if before is not None:
         query = query.where(sa.tuple_(audit.c.at, audit.c.id) < before)
     return [AuditRow(*found) for found in await conn.execute(query)]

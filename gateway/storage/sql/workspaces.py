@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.domain.visible import Visible
 from gateway.storage.sql.tables import api_keys, workspaces
+from gateway.storage.sql.visible import visible_to
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +65,20 @@ async def rename(conn: AsyncConnection, account_id: str, workspace_id: str, name
 
 
 async def page(
-    conn: AsyncConnection, *, account_id: str | None, search: str | None, limit: int, after: tuple[int, str] | None
+    conn: AsyncConnection,
+    *,
+    visible: Visible,
+    account_id: str | None,
+    search: str | None,
+    limit: int,
+    after: tuple[int, str] | None,
 ) -> list[WorkspaceRow]:
-    """At most `limit` workspaces in the order they were made, behind the one made at `after` (its time and ID).
+    """At most `limit` of the visible workspaces in the order they were made, behind the one made at `after` (its time and ID).
 
     `search` is a part of the name or of the ID, in any case.
     """
     query = sa.select(*_COLUMNS).order_by(workspaces.c.created_at, workspaces.c.id).limit(limit)
+    query = query.where(visible_to(workspaces, visible))
     if account_id is not None:
         query = query.where(workspaces.c.account_id == account_id)
     if search:
