@@ -67,7 +67,7 @@ async def _insert(engine: AsyncEngine, entries: Sequence[Entry]) -> int:
     async with writing(engine) as connection:
         # Each table in one order everywhere, so that two processes that store the same entries cannot block each other.
         inserted = await _insert_absent(connection, sorted(absent.values(), key=_call_id))
-        await roll_up(connection, (absent[call_id] for call_id in inserted))
+        await roll_up(connection, [absent[call_id] for call_id in inserted])
         await connection.execute(_USED, [{"key": key, "used": used[key]} for key in sorted(used)])
     return len(inserted)
 

@@ -176,7 +176,7 @@ def _upsert(connection: AsyncConnection) -> sa.Insert:
     build: Any = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[connection.dialect.name]
     insert = build(refusals)
     upsert: sa.Insert = insert.on_conflict_do_update(
-        index_elements=[refusals.c[name] for name in _KEYS], set_={"calls": refusals.c.calls + insert.excluded.calls}
+        index_elements=list(refusals.primary_key), set_={"calls": refusals.c.calls + insert.excluded.calls}
     )
     return upsert
 

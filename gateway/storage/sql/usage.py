@@ -1,17 +1,21 @@
-"""Usage, summed over the ledger: whole hours from the roll-ups, parts of an hour from its rows."""
+"""Usage, summed over the ledger and the refused calls: whole days and hours from the sums, parts of an hour from single rows."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from gateway.domain.visible import EVERYTHING, Visible
 from gateway.storage.sql.engine import reading
-from gateway.storage.sql.tables import ledger, usage_hours
-from gateway.storage.sql.usage_hours import HOUR_MS, SUMS
+from gateway.storage.sql.refusals import within
+from gateway.storage.sql.tables import ledger, refusals, usage_days, usage_hours
+from gateway.storage.sql.usage_hours import DAY_MS, HOUR_MS, SUMS
+from gateway.storage.sql.visible import visible_to
 
 GroupBy = Literal["model", "workspace", "key"]
+GROUPS: Mapping[GroupBy, str] = {"model": "model", "workspace": "workspace_id", "key": "key_id"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +24,8 @@ class UsageRow:
 
     `failures` are calls whose outcome was not `ok`; `estimated_calls` those whose tokens were reckoned, because the upstream
     named none. Times are means in milliseconds: `ttft_ms` over the `timed_calls` that a first byte came for (None where there
-    are none), `duration_ms` over all calls.
+    are none), `duration_ms` over all calls (0 where there are none). `refused` are calls that were not admitted, and in no other
+    number; where they named no model of the catalogue, that group's name is empty.
     """
 
     group: str
@@ -33,6 +38,7 @@ class UsageRow:
     timed_calls: int
     ttft_ms: float | None
     duration_ms: float
+    refused: int = 0
 
 
 async def usage(
@@ -45,55 +51,87 @@ async def usage(
     workspace_id: str | None = None,
     key_id: str | None = None,
     model: str | None = None,
+    visible: Visible = EVERYTHING,
 ) -> list[UsageRow]:
     """Usage by group, of calls that started from `start_ms` on and before `end_ms` (Unix milliseconds); most tokens first.
 
     Hours that lie wholly in the span are read from the roll-ups, which are kept for ever; what is left of its first and last hour
     from the rows of single calls. Where retention has deleted those, such a part of an hour counts as nothing; so a span of long
-    ago is exact if it begins and ends with an hour. Raises KeyStoreUnavailable, which is a StorageUnavailable.
+    ago is exact if it begins and ends with an hour. Refused calls are known to the minute, and in parts of an hour for about a
+    day. Raises KeyStoreUnavailable, which is a StorageUnavailable.
     """
-    wanted = {"account_id": account_id, "workspace_id": workspace_id, "key_id": key_id, "model": model}
-    filters = {name: value for name, value in wanted.items() if value is not None}
-    sources = [_summed(table, sums, span, group_by, filters) for table, sums, span in _sources(start_ms, end_ms)]
-    parts = sa.union_all(*sources).subquery()
-    sums = {name: sa.cast(sa.func.sum(parts.c[name]), sa.BigInteger) for name in SUMS}  # PostgreSQL's would be numeric
+    filters = Filters(account_id, workspace_id, key_id, model, visible)
+    parts = [summed(table, table.c[GROUPS[group_by]], when, filters) for table, when in _sources(start_ms, end_ms)]
+    every = sa.union_all(*parts).subquery()
+    sums = totals(every)
     tokens = sums["input_tokens"] + sums["output_tokens"]
-    query = sa.select(parts.c.group, *sums.values()).group_by(parts.c.group).order_by(tokens.desc(), parts.c.group)
+    query = sa.select(every.c.group, *sums.values()).group_by(every.c.group).order_by(tokens.desc(), every.c.group)
     async with reading(engine) as connection:
-        return [_row(group, dict(zip(SUMS, values, strict=True))) for group, *values in await connection.execute(query)]
+        return [_row(group, dict(zip(sums, values, strict=True))) for group, *values in await connection.execute(query)]
 
 
-_Sums = Mapping[str, sa.ColumnElement[int]]
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Whose calls are looked at; None is everybody's."""
+
+    account_id: str | None = None
+    workspace_id: str | None = None
+    key_id: str | None = None
+    model: str | None = None
+    visible: Visible = EVERYTHING
+
+    def of(self, table: sa.Table) -> Iterator[sa.ColumnElement[bool]]:
+        """The conditions on rows of one of the tables that usage is read from."""
+        for name in ("account_id", "workspace_id", "key_id", "model"):
+            value = getattr(self, name)
+            if value is not None:
+                yield table.c[name] == value
+        if not self.visible.everything:
+            yield visible_to(table, self.visible)
 
 
-def _sources(start_ms: int, end_ms: int) -> Iterator[tuple[sa.Table, _Sums, sa.ColumnElement[bool]]]:
-    """Where the calls of a span are found: the whole hours in the roll-ups, the rest call by call."""
-    first, last = -(-start_ms // HOUR_MS) * HOUR_MS, end_ms // HOUR_MS * HOUR_MS
+def _sources(start_ms: int, end_ms: int) -> Iterator[tuple[sa.Table, sa.ColumnElement[bool]]]:
+    """Where the calls of a span are found: whole days and hours in the roll-ups, the rest call by call; and the refused ones."""
+    for when in within(start_ms, end_ms):
+        yield refusals, when
+    edges = [(ledger.c.at, 1), (usage_hours.c.hour, HOUR_MS), (usage_days.c.day, DAY_MS)]
+    yield from _nested(start_ms, end_ms, edges)
+
+
+def _nested(
+    start_ms: int, end_ms: int, sources: Sequence[tuple[sa.Column[int], int]]
+) -> Iterator[tuple[sa.Table, sa.ColumnElement[bool]]]:
+    """Split a span: its whole steps of the last of the `sources`, and what is left on either side from the ones before."""
+    *finer, (column, step) = sources
+    first, last = -(-start_ms // step) * step, end_ms // step * step
     if first >= last:
-        yield ledger, _CALLS, sa.and_(ledger.c.at >= start_ms, ledger.c.at < end_ms)
+        if finer:
+            yield from _nested(start_ms, end_ms, finer)
         return
-    yield usage_hours, _HOURS, sa.and_(usage_hours.c.hour >= first, usage_hours.c.hour < last)
+    yield column.table, sa.and_(column >= first, column < last)
     if start_ms < first:
-        yield ledger, _CALLS, sa.and_(ledger.c.at >= start_ms, ledger.c.at < first)
+        yield from _nested(start_ms, first, finer)
     if last < end_ms:
-        yield ledger, _CALLS, sa.and_(ledger.c.at >= last, ledger.c.at < end_ms)
+        yield from _nested(last, end_ms, finer)
 
 
-def _summed(
-    table: sa.Table, sums: _Sums, span: sa.ColumnElement[bool], group_by: GroupBy, filters: Mapping[str, str]
+def summed(
+    table: sa.Table, group: sa.ColumnElement[Any], when: sa.ColumnElement[bool], filters: Filters, *by: sa.ColumnElement[Any]
 ) -> sa.Select[Any]:
-    group = table.c[{"model": "model", "workspace": "workspace_id", "key": "key_id"}[group_by]]
-    columns = [sa.cast(sums[name], sa.BigInteger).label(name) for name in SUMS]
-    return (
-        sa.select(group.label("group"), *columns)
-        .where(span, *(table.c[name] == value for name, value in filters.items()))
-        .group_by(group)
-    )
+    """The sums of one table's rows by `group`, and by what else is given, as columns of the names of `SUMS` and `refused`."""
+    sums = [sa.cast(column, sa.BigInteger).label(name) for name, column in _SUMS_OF[table.name].items()]
+    return sa.select(group.label("group"), *by, *sums).where(when, *filters.of(table)).group_by(group, *by)
+
+
+def totals(parts: sa.Subquery) -> dict[str, sa.ColumnElement[int]]:
+    """The sums over several of `summed`."""
+    # PostgreSQL's would be numeric.
+    return {name: sa.cast(sa.func.sum(parts.c[name]), sa.BigInteger).label(name) for name in (*SUMS, "refused")}
 
 
 def _row(group: str, sums: dict[str, int]) -> UsageRow:
-    timed, waited, lasted = sums["timed_calls"], sums.pop("ttft_ms"), sums.pop("duration_ms")
-    return UsageRow(group, **sums, ttft_ms=waited / timed if timed else None, duration_ms=lasted / sums["calls"])
+    calls, timed, waited, lasted = sums["calls"], sums["timed_calls"], sums.pop("ttft_ms"), sums.pop("duration_ms")
+    return UsageRow(group, **sums, ttft_ms=waited / timed if timed else None, duration_ms=lasted / calls if calls else 0.0)
 
 
 def total(rows: Iterable[UsageRow]) -> UsageRow:
@@ -114,6 +152,7 @@ def total(rows: Iterable[UsageRow]) -> UsageRow:
         timed_calls=timed,
         ttft_ms=waited / timed if timed else None,
         duration_ms=lasted / calls if calls else 0.0,
+        refused=sum(row.refused for row in every),
     )
 
 
@@ -121,15 +160,21 @@ def _count(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
     return sa.func.sum(sa.case((condition, 1), else_=0))
 
 
-_HOURS: _Sums = {name: sa.func.sum(usage_hours.c[name]) for name in SUMS}
-_CALLS: _Sums = {
-    "calls": sa.func.count(),
-    "failures": _count(ledger.c.outcome != "ok"),
-    "input_tokens": sa.func.sum(ledger.c.input_tokens),
-    "output_tokens": sa.func.sum(ledger.c.output_tokens),
-    "cached_tokens": sa.func.sum(ledger.c.cached_tokens),
-    "estimated_calls": _count(ledger.c.estimated),
-    "timed_calls": sa.func.count(ledger.c.ttft_ms),
-    "ttft_ms": sa.func.coalesce(sa.func.sum(ledger.c.ttft_ms), 0),
-    "duration_ms": sa.func.sum(ledger.c.duration_ms),
+_NONE = sa.literal_column("0", sa.BigInteger)
+_SUMS_OF: Mapping[str, Mapping[str, sa.ColumnElement[Any]]] = {
+    "usage_hours": {name: sa.func.sum(usage_hours.c[name]) for name in SUMS} | {"refused": _NONE},
+    "usage_days": {name: sa.func.sum(usage_days.c[name]) for name in SUMS} | {"refused": _NONE},
+    "ledger": {
+        "calls": sa.func.count(),
+        "failures": _count(ledger.c.outcome != "ok"),
+        "input_tokens": sa.func.sum(ledger.c.input_tokens),
+        "output_tokens": sa.func.sum(ledger.c.output_tokens),
+        "cached_tokens": sa.func.sum(ledger.c.cached_tokens),
+        "estimated_calls": _count(ledger.c.estimated),
+        "timed_calls": sa.func.count(ledger.c.ttft_ms),
+        "ttft_ms": sa.func.coalesce(sa.func.sum(ledger.c.ttft_ms), 0),
+        "duration_ms": sa.func.sum(ledger.c.duration_ms),
+        "refused": _NONE,
+    },
+    "refusals": dict.fromkeys(SUMS, _NONE) | {"refused": sa.func.sum(refusals.c.calls)},
 }

@@ -1,4 +1,4 @@
-"""Hourly roll-ups say at every moment what sums over the rows would say."""
+"""Roll-ups by hour and by day say at every moment what sums over the rows would say."""
 
 import asyncio
 import random
@@ -16,16 +16,19 @@ from gateway.domain.ledger import Entry
 from gateway.storage.sql import migrate
 from gateway.storage.sql.engine import AsyncEngine, create_engine, reading, writing
 from gateway.storage.sql.entries import Stored, store
-from gateway.storage.sql.tables import ledger, usage_hours
+from gateway.storage.sql.tables import ledger, usage_days, usage_hours
 from gateway.storage.sql.usage import GroupBy, UsageRow, usage
-from gateway.storage.sql.usage_hours import HOUR_MS
+from gateway.storage.sql.usage_hours import DAY_MS, HOUR_MS
 from tests.storage.sql.rows import entry, rows
 
 HOURS = tuple(column.name for column in usage_hours.columns)
+DAYS = tuple(column.name for column in usage_days.columns)
 
-# Times where one is as likely as not to be wrong by one: about the turn of an hour; and in its middle.
+# Times where one is as likely as not to be wrong by one: about the turn of an hour, or of a day; and in an hour's middle.
 _times = st.builds(
-    lambda hour, beside: max(0, hour * HOUR_MS + beside), st.integers(0, 3), st.sampled_from([-1, 0, 1, HOUR_MS // 2])
+    lambda hour, beside: max(0, hour * HOUR_MS + beside),
+    st.sampled_from([0, 1, 2, 23, 24, 25, 48, 72]),
+    st.sampled_from([-1, 0, 1, HOUR_MS // 2]),
 )
 _entries = st.builds(
     entry,
@@ -45,10 +48,10 @@ _entries = st.builds(
 )
 
 
-def _summed(calls: list[Entry]) -> list[tuple[Any, ...]]:
+def _summed(calls: list[Entry], span: int = HOUR_MS) -> list[tuple[Any, ...]]:
     groups: dict[tuple[Any, ...], list[int]] = {}
     for one in calls:
-        group = (one.at // HOUR_MS * HOUR_MS, one.account_id, one.workspace_id, one.key_id, one.model)
+        group = (one.at // span * span, one.account_id, one.workspace_id, one.key_id, one.model)
         ttft = one.ttft_ms
         values: tuple[int, ...] = (1, one.outcome != "ok", one.input_tokens, one.output_tokens, one.cached_tokens, one.estimated)
         values = (*values, ttft is not None, ttft or 0, one.duration_ms)
@@ -65,6 +68,7 @@ async def _clear(engine: AsyncEngine) -> None:
     async with writing(engine) as conn:
         await conn.execute(sa.delete(ledger))
         await conn.execute(sa.delete(usage_hours))
+        await conn.execute(sa.delete(usage_days))
 
 
 def _expected(calls: list[Entry], start: int, end: int, group_by: GroupBy, filters: dict[str, str]) -> list[UsageRow]:
@@ -110,6 +114,7 @@ def test_roll_ups_equal_the_sums_over_the_rows(url: str) -> None:
                 one.call_id for batch in history for one in batch if one.input_tokens < 2**63
             }
             assert await rows(engine, usage_hours, *HOURS) == _summed(calls)
+            assert await rows(engine, usage_days, *DAYS) == _summed(calls, DAY_MS)
             for (start, end), group_by, fits in asked:
                 found = await usage(engine, start_ms=start, end_ms=end, group_by=group_by, **fits)
                 assert found == _expected(calls, start, end, group_by, fits)
@@ -142,6 +147,7 @@ async def test_the_same_entries_at_once(engine: AsyncEngine) -> None:
 
     assert sum(await asyncio.gather(*(write() for _ in range(4)))) == 600
     assert await rows(engine, usage_hours, *HOURS) == _summed(entries)
+    assert await rows(engine, usage_days, *DAYS) == _summed(entries, DAY_MS)
 
 
 async def test_a_batch_that_is_rolled_back_counts_nothing(engine: AsyncEngine) -> None:
@@ -152,13 +158,14 @@ async def test_a_batch_that_is_rolled_back_counts_nothing(engine: AsyncEngine) -
         await store(engine, [entry()])
     assert await rows(engine, ledger, "call_id") == []
     assert await rows(engine, usage_hours, *HOURS) == []
+    assert await rows(engine, usage_days, *DAYS) == []
 
 
 async def test_the_migration_rolls_up_what_is_there(empty_url: str) -> None:
     """A database that has calls already answers, once it is migrated, as it did before."""
     engine = create_engine(empty_url)
     calls = [
-        entry(call_id=f"{number:03}", at=number * 1_234_567, model="ab"[number % 2], estimated=number % 3 == 0)
+        entry(call_id=f"{number:03}", at=number * 3_234_567, model="ab"[number % 2], estimated=number % 3 == 0)
         for number in range(60)
     ]
     calls = [replace(one, ttft_ms=None, outcome="client_gone") if one.at % 5 == 0 else one for one in calls]
@@ -173,4 +180,5 @@ async def test_the_migration_rolls_up_what_is_there(empty_url: str) -> None:
         await conn.execute(sa.insert(ledger), [{c.name: getattr(one, c.name) for c in ledger.columns} for one in calls])
     await asyncio.to_thread(migrate.upgrade, empty_url)
     assert await rows(engine, usage_hours, *HOURS) == _summed(calls)
+    assert await rows(engine, usage_days, *DAYS) == _summed(calls, DAY_MS)
     await engine.dispose()
