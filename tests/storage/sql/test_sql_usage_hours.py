@@ -116,7 +116,7 @@ def test_roll_ups_equal_the_sums_over_the_rows(url: str) -> None:
             assert await rows(engine, usage_hours, *HOURS) == _summed(calls)
             assert await rows(engine, usage_days, *DAYS) == _summed(calls, DAY_MS)
             for (start, end), group_by, fits in asked:
-                found = await usage(engine, start_ms=start, end_ms=end, group_by=group_by, **fits)
+                found = await usage(engine, start_ms=start, end_ms=end, group_by=group_by, **fits)  # type: ignore[arg-type]
                 assert found == _expected(calls, start, end, group_by, fits)
 
         # To make an example smaller, each of hundreds of tries would have to go through a database.
