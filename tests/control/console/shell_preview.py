@@ -5,33 +5,23 @@
 `?rows=0|1|500` sets the number of rows, `?wide=1` makes all names as long as they may be.
 """
 
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from jinja2 import ChoiceLoader, FileSystemLoader
+from markupsafe import Markup
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gateway.control.console.assets import PREFIX, static
+from gateway.control.console.charts import Series, line_chart, stacked_bars
 from gateway.control.console.render import environment, page
 
 NOW = 1_769_860_800_000  # 2026-01-31T12:00:00Z
 WIDE = "東京開発本部第二課・会話型検索基盤の検証用の作業場所その壱弐"
 LONG = "Production API key for the main application of the customer portal, rotated by the platform team each quarter; " * 2
-
-
-@dataclass(frozen=True)
-class Thing:
-    """Whatever a template asks of it."""
-
-    values: dict[str, Any]
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self.values[name]
-        except KeyError:
-            raise AttributeError(name) from None
 
 
 NAV = [
@@ -96,6 +86,31 @@ def rows(count: int, *, wide: bool) -> list[dict[str, Any]]:
     ]
 
 
+def charts() -> list[Markup]:
+    """Charts of few and many series, with gaps, of one point, of nothing and of zeros."""
+    hour = 3_600_000
+    week = [NOW - (168 - n) * hour for n in range(168)]
+    day = week[-24:]
+    names = [f"model-{k}" + (" with a name that is far too long for a legend" if k == 2 else "") for k in range(12)]
+
+    def made(count: int, points: int, scale: int, base: int = 0) -> list[Series]:
+        return [
+            Series(names[k], [k * base + n * (k + 3) * 7919 % (scale // (k + 1)) for n in range(points)]) for k in range(count)
+        ]
+
+    first_tokens = [None if n in {5, 6, 8} else 300 + n * 7919 % 900 for n in range(24)]
+    return [
+        stacked_bars("Calls by model", day, made(12, 24, 9000), step_ms=hour),
+        line_chart("Time to first token", day, [Series("All models", first_tokens)], step_ms=hour, kind="ms", lead="Median"),
+        line_chart("Tokens", week, made(2, 168, 10**12, 10**11), step_ms=hour),
+        line_chart("Lines", day, made(8, 24, 400, 200), step_ms=hour),
+        stacked_bars("Calls of a week", week, made(3, 168, 500), step_ms=hour),
+        stacked_bars("Refused", day, [Series("limit_requests", [0] * 24)], step_ms=hour),
+        line_chart("Failures", [NOW], [Series("All models", [0.034])], step_ms=24 * hour, kind="percent"),
+        line_chart("Failures", [], [], step_ms=hour, kind="percent"),
+    ]
+
+
 async def home(request: Request) -> Response:
     """Every part on one page."""
     query = request.query_params
@@ -108,7 +123,7 @@ async def home(request: Request) -> Response:
         wide=wide,
         now=NOW,
         long=LONG[:200],
-        charts={},
+        charts=charts(),
         **shell(wide=wide, workspaces=int(query.get("workspaces", "9"))),
     )
 
@@ -150,10 +165,6 @@ async def own_static(request: Request) -> Response:
 
 def make() -> Starlette:
     """The application, with the preview's own templates beside the console's."""
-    from pathlib import Path
-
-    from jinja2 import ChoiceLoader, FileSystemLoader
-
     made = environment()
     folder = FileSystemLoader(Path(__file__).parent / "preview")
     if not isinstance(made.loader, ChoiceLoader) and made.loader is not None:
