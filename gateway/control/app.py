@@ -1,4 +1,4 @@
-"""The admin REST API as an ASGI application."""
+"""The admin REST API and the console as an ASGI application."""
 
 from collections.abc import Sequence
 
@@ -8,6 +8,7 @@ from starlette.routing import BaseRoute
 
 from gateway import __version__
 from gateway.control import docs, handlers
+from gateway.control.console.app import console_router
 from gateway.control.context import Services
 from gateway.control.policy import check_routes
 from gateway.control.routes import (
@@ -32,7 +33,7 @@ _ROUTERS = (accounts, limits, workspaces, grants, keys, models, upstreams, usage
 
 
 def create_control(services: Services, extra_routes: Sequence[BaseRoute] = ()) -> FastAPI:
-    """The application that serves `/admin/v1`, and `extra_routes` beside it (their endpoints declared by `policy.public`).
+    """The application that serves `/admin/v1`, `/console` and `extra_routes` (their endpoints declared by `policy.public`).
 
     Raises UndeclaredPolicy for a route that does not say who may use it, and ValueError without an admin token.
     """
@@ -55,5 +56,6 @@ def create_control(services: Services, extra_routes: Sequence[BaseRoute] = ()) -
     handlers.install(app)
     for module in (*_ROUTERS, docs):
         app.include_router(module.router, prefix=PREFIX)
+    app.include_router(console_router())
     check_routes(app)
     return app

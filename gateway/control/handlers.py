@@ -15,6 +15,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.control import problems
+from gateway.control.console.refusals import is_console, problem_page, to_sign_in
 from gateway.control.problems import BadRequest, FieldError, Problem, answer
 from gateway.domain import ids
 from gateway.domain.faults import StorageUnavailable
@@ -78,7 +79,8 @@ class Envelope:
             _log.exception("%s %s failed (request %s)", scope["method"], scope["path"][:200], request_id)
             if started:
                 raise
-            await answer(Problem(), request_id)(scope, receive, stamped)
+            refuse = answer_for(scope["path"])
+            await refuse(Problem(), request_id)(scope, receive, stamped)
 
 
 def _param(location: tuple[Any, ...]) -> str:
@@ -141,11 +143,18 @@ def _from_http(request: Request, error: FrameworkRefusal) -> Problem:
             return Problem()
 
 
+def answer_for(path: str) -> Callable[[Problem, str], Response]:
+    """How a refusal looks under a path: a page for people in the console, a problem document elsewhere."""
+    return problem_page if is_console(path) else answer
+
+
 def install(app: FastAPI) -> None:
     """Register the handlers with the application."""
 
     def respond(request: Request, problem: Problem) -> Response:
-        return answer(problem, request.state.request_id)
+        if isinstance(problem, problems.Unauthorized) and request.method == "GET" and is_console(request.url.path):
+            return to_sign_in(request)
+        return answer_for(request.url.path)(problem, request.state.request_id)
 
     @app.exception_handler(Problem)
     async def refused(request: Request, error: Problem) -> Response:

@@ -49,6 +49,8 @@ async def test_every_route_refuses_without_the_token(control: Control, headers: 
     asked = 0
     async with httpx2.AsyncClient(transport=transport, base_url="http://gateway.test") as http:
         for context in iter_route_contexts(control.app.routes):
+            if (context.path_format or "").startswith("/console"):
+                continue  # pages, which send to the form: tests/control/console
             for method in context.methods or ():
                 path = (context.path_format or "").replace("{", "").replace("}", "")
                 reply = await http.request(method, path, headers=headers, content=b"{broken")

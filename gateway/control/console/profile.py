@@ -1,0 +1,34 @@
+"""`/console/profile`: oneself, and one's sessions."""
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.control.console import render
+from gateway.control.console.view import shown_person
+from gateway.control.context import KnownCaller, UsedServices
+from gateway.control.policy import GuardedRoute, needs
+from gateway.control.services import accounts, people, workspaces
+from gateway.domain.roles import Right
+
+router = APIRouter(prefix="/console", route_class=GuardedRoute)
+
+
+@router.get("/profile")
+@needs(Right.SIGNED_IN)
+async def profile(*, request: Request, services: UsedServices, caller: KnownCaller) -> Response:
+    sessions = await people.own_sessions(services, caller)
+    every = await workspaces.find(services, caller, account_id=None, search=None, limit=1000, cursor=None)
+    known = await accounts.find(services, caller, limit=1000, cursor=None)
+    names = {row.id: row.name for row in every.rows} | {row.id: row.name for row in known.rows}
+    return render.page(
+        "profile.html",
+        title="Profile",
+        csrf=request.state.csrf,
+        me=shown_person(caller.identity, None),
+        identity=caller.identity,
+        sessions=sessions,
+        current="" if caller.session is None else caller.session.id,
+        names=names,
+        bounds=services.people,
+    )

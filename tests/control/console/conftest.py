@@ -1,0 +1,23 @@
+"""One gateway and one browser for all tests of the console that a process runs."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.control.console.console_world import Console
+from tests.support.browser import chromium
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def console(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
+    """A gateway with its demo model server and an operator; tests keep apart by accounts and workspaces of their own."""
+    world = Console(browser, tmp_path_factory.mktemp("console") / "data", {"GATEWAY_LIMITS_WORKSPACES_PER_ACCOUNT": "300"})
+    yield world
+    world.close()
