@@ -119,8 +119,9 @@ def summed(
     table: sa.Table, group: sa.ColumnElement[Any], when: sa.ColumnElement[bool], filters: Filters, *by: sa.ColumnElement[Any]
 ) -> sa.Select[Any]:
     """The sums of one table's rows by `group`, and by what else is given, as columns of the names of `SUMS` and `refused`."""
+    groups = (group.label("group"), *by)
     sums = [sa.cast(column, sa.BigInteger).label(name) for name, column in _SUMS_OF[table.name].items()]
-    return sa.select(group.label("group"), *by, *sums).where(when, *filters.of(table)).group_by(group, *by)
+    return sa.select(*groups, *sums).where(when, *filters.of(table)).group_by(*groups)
 
 
 def totals(parts: sa.Subquery) -> dict[str, sa.ColumnElement[int]]:

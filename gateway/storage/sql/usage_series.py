@@ -4,7 +4,9 @@ Each step reads from the coarsest sums that hold it, so that a plot costs about 
 minutes from single calls, hours and quarters of a day from the sums by hour, days from those by day.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -32,11 +34,11 @@ STEPS = tuple(_SOURCES)
 class UsagePoint:
     """What the calls of one group that started within one step used. `at` is the step's start (Unix milliseconds).
 
-    The numbers are those of `UsageRow`, but times are sums in milliseconds, to be divided once points are put together:
-    `ttft_ms` by `timed_calls`, `duration_ms` by `calls`.
+    `group` is None for the groups that are not told apart. The numbers are those of `UsageRow`, but times are sums in
+    milliseconds, to be divided once points are put together: `ttft_ms` by `timed_calls`, `duration_ms` by `calls`.
     """
 
-    group: str
+    group: str | None
     at: int
     calls: int
     failures: int
@@ -62,25 +64,31 @@ async def series(
     key_id: str | None = None,
     model: str | None = None,
     visible: Visible = EVERYTHING,
+    apart: Collection[str] | None = None,
 ) -> list[UsagePoint]:
     """Usage by step and group, from `start_ms` on, which has to be a multiple of the step, and before `end_ms`; by time, then by
     group. Steps without a call are left out.
 
-    From the sums by hour and by day, the last of them counts as a whole, also where `end_ms` lies within it. Raises ValueError
-    for a step that is none of `STEPS`, or a start between two; KeyStoreUnavailable, which is a StorageUnavailable.
+    Where `apart` is given, only the groups in it are told apart, and all others are one. From the sums by hour and by day, the
+    last of them counts as a whole, also where `end_ms` lies within it. Raises ValueError for a step that is none of `STEPS`, or a
+    start between two; KeyStoreUnavailable, which is a StorageUnavailable.
     """
     if step_ms not in _SOURCES or start_ms % step_ms:
         raise ValueError(f"no step of {step_ms} ms begins at {start_ms}")
     filters = Filters(account_id, workspace_id, key_id, model, visible)
-    group = GROUPS[group_by]
     at, span = _SOURCES[step_ms]
-    admitted = summed(at.table, at.table.c[group], sa.and_(at >= start_ms, at < end_ms), filters, _step(at, step_ms))
-    refused = summed(refusals, refusals.c[group], between(span, start_ms, end_ms), filters, _step(refusals.c.at, step_ms))
-    every = sa.union_all(admitted, refused).subquery()
+
+    def part(column: sa.Column[int], when: sa.ColumnElement[bool]) -> sa.Select[Any]:
+        name = column.table.c[GROUPS[group_by]]
+        group = name if apart is None else sa.case((name.in_(sorted(apart)), name))
+        return summed(column.table, group, when, filters, _step(column, step_ms))
+
+    admitted = part(at, sa.and_(at >= start_ms, at < end_ms))
+    every = sa.union_all(admitted, part(refusals.c.at, between(span, start_ms, end_ms))).subquery()
     sums = totals(every)
     query = sa.select(every.c.group, every.c.step, *sums.values()).group_by(every.c.step, every.c.group)
     async with reading(engine) as connection:
-        found = await connection.execute(query.order_by(every.c.step, every.c.group))
+        found = await connection.execute(query.order_by(every.c.step, every.c.group.nulls_last()))
         return [UsagePoint(group, at, **dict(zip(sums, values, strict=True))) for group, at, *values in found]
 
 

@@ -99,6 +99,18 @@ async def test_filters_and_bounds(engine: AsyncEngine, step: int) -> None:
     assert nobody == []
 
 
+@pytest.mark.parametrize("apart", [["ak-2", "ak-7", "ak-unknown"], []], ids=["some", "none"])
+@pytest.mark.parametrize("step", STEPS)
+async def test_of_many_groups_some_are_told_apart(engine: AsyncEngine, step: int, apart: list[str]) -> None:
+    """A plot of thousands of keys shows those that matter, and all others together, so that its sum is still everybody's."""
+    every = [replace(one, key_id=one.key_id if one.key_id in apart else "the rest") for one in CALLS]
+    expected = [
+        replace(point, group=None if point.group == "the rest" else point.group) for point in _expected(step, "key", every)
+    ]
+    found = await series(engine, start_ms=START, end_ms=START + SPAN, step_ms=step, group_by="key", apart=apart)
+    assert found == expected
+
+
 async def test_a_step_reads_the_coarsest_sums_that_hold_it(engine: AsyncEngine) -> None:
     """A plot of a month goes through no single call: with only the sums by day left, it is what it was."""
     async with writing(engine) as conn:
