@@ -26,7 +26,7 @@ _SOME = Visible(accounts=frozenset({"acc-2"}), workspaces=frozenset({"llm-1"}))
 
 
 def _calls() -> list[Entry]:
-    """Calls all over two days, also at the very edges of steps."""
+    """Calls all over two days, also at the very edges of steps; and one before, and one behind."""
     chance = random.Random(1)
     edges = [edge + beside for edge in range(0, SPAN, 6 * HOUR_MS) for beside in (0, 5 * MINUTE_MS - 1, 5 * MINUTE_MS, HOUR_MS)]
     return [
@@ -43,21 +43,22 @@ def _calls() -> list[Entry]:
             duration_ms=chance.randrange(5000),
             estimated=chance.random() < 0.2,
         )
-        for number, at in enumerate([*edges, *(chance.randrange(SPAN) for _ in range(200))])
+        for number, at in enumerate([-1, SPAN, *edges, *(chance.randrange(SPAN) for _ in range(200))])
     ]
 
 
-CALLS = _calls()
+EVERY = _calls()
+CALLS = [one for one in EVERY if START <= one.at < START + SPAN]
 
 
 @pytest.fixture
 async def engine(engine: AsyncEngine) -> AsyncEngine:
     """Every call, and at each one's time one that was refused."""
     counted = SqlRefusals(engine)
-    for one in CALLS:
+    for one in EVERY:
         caller = replace(_CALLER, key_id=one.key_id, workspace_id=one.workspace_id, account_id=one.account_id)
         counted.count(one.at, caller, one.model, "limit_requests")
-    await store(engine, CALLS)
+    await store(engine, EVERY)
     await counted.flush()
     return engine
 
