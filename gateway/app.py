@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.app_metrics import Watched, watch, watch_shared
 from gateway.config import Secrets, Settings
 from gateway.control.app import create_control
-from gateway.control.context import Services
+from gateway.control.context import People, Services
 from gateway.control.health import health_routes
 from gateway.dataplane.admit import Gate, OpenAtOnce
 from gateway.dataplane.asgi import AsgiEdge, AsgiExchange
@@ -57,6 +57,7 @@ _LISTING_SECONDS = 3.0
 _RAISE_SECONDS = 1.0
 _RAISE_MOST_SECONDS = 5.0
 _MICRO = 1_000_000
+_HOUR_MS = 3_600_000
 
 
 def _now_us() -> int:
@@ -128,7 +129,8 @@ class Gateway:
             admin_token=secrets.admin_token,
             pepper=secrets.key_pepper,
             now_ms=_now_ms,
-            base_url=f"http://{settings.server.host}:{settings.server.port}{PREFIX}",
+            base_url=_root_url(settings) + PREFIX,
+            people=_people(settings),
             keys_per_workspace=settings.limits.keys_per_workspace,
             workspaces_per_account=settings.limits.workspaces_per_account,
             default_limits=defaults,
@@ -247,6 +249,26 @@ class Gateway:
         except Exception:  # noqa: BLE001 — whatever keeps the database from answering, we are not ready
             problems.append("database")
         return problems
+
+
+def _root_url(settings: Settings) -> str:
+    """Where the gateway is reached, as far as it knows itself."""
+    server = settings.server
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    return server.public_url or f"http://{host}:{server.port}"
+
+
+def _people(settings: Settings) -> People:
+    console = settings.console
+    return People(
+        session_idle_ms=console.session_idle_hours * _HOUR_MS,
+        session_ms=console.session_days * 24 * _HOUR_MS,
+        invite_ms=console.invitation_days * 24 * _HOUR_MS,
+        reset_ms=console.reset_link_hours * _HOUR_MS,
+        public_url=settings.server.public_url,
+        rotate_after_days=console.rotate_after_days or None,
+        unused_after_days=console.unused_after_days or None,
+    )
 
 
 def _shared(settings: Settings, engine: AsyncEngine) -> Shared | None:

@@ -15,6 +15,7 @@ from gateway.config_values import (
     Folder,
     Lower,
     Models,
+    Origin,
     RedisUrl,
     Seconds,
     Size,
@@ -25,6 +26,7 @@ from gateway.config_values import (
     flag,
     model_names,
     path,
+    public_address,
     seconds,
     secret,
     size,
@@ -51,6 +53,11 @@ class Server(_Table):
 
     host: str = text("127.0.0.1", "The address to listen on; `0.0.0.0` for all.", env="GATEWAY_HOST")
     port: Whole = whole(8080, "The port to listen on; 0 takes a free one.", least=0, most=65535, env="GATEWAY_PORT")
+    public_url: Origin | None = public_address(
+        "Where clients and browsers reach the gateway, if not where it listens: shown in snippets and one-time links. Over "
+        "`https://` the console's cookies are marked Secure.",
+        env="GATEWAY_PUBLIC_URL",
+    )
     workers: Whole = whole(1, "Worker processes. Several need Redis and PostgreSQL.", least=1, most=256, env="GATEWAY_WORKERS")
     max_body_bytes: Size = size(32 * MIB, "The largest request body; a larger one is answered 413.", least=1024, most=1 << 30)
     max_body_bytes_total: Size = size(
@@ -237,6 +244,21 @@ class Ledger(_Table):
     )
 
 
+class Console(_Table):
+    """People who sign in to the console, and what it points out to them."""
+
+    session_idle_hours: Whole = whole(12, "A session ends so long after it was last used.", least=1, most=8760, unit="hours")
+    session_days: Whole = whole(30, "A session ends so long after it began, whatever is done.", least=1, most=3650, unit="days")
+    invitation_days: Whole = whole(7, "How long an invitation can be used.", least=1, most=365, unit="days")
+    reset_link_hours: Whole = whole(24, "How long a link to a new password can be used.", least=1, most=720, unit="hours")
+    rotate_after_days: Whole = whole(
+        90, "From which age on an API key is pointed out as due for rotation; 0 is never.", least=0, most=36_500, unit="days"
+    )
+    unused_after_days: Whole = whole(
+        30, "How long an API key is not used before that is pointed out; 0 is never.", least=0, most=36_500, unit="days"
+    )
+
+
 class Log(_Table):
     """What is written to standard error."""
 
@@ -264,6 +286,7 @@ class Settings(_Table):
     limits: Limits = Limits()
     cache: Cache = Cache()
     ledger: Ledger = Ledger()
+    console: Console = Console()
     log: Log = Log()
     upstreams: tuple[UpstreamTable, ...] = ()
 

@@ -92,6 +92,10 @@ def address(description: str, *, required: bool = False) -> Any:
     return _setting(... if required else None, description, About(expects, quotable=False))
 
 
+def public_address(description: str, *, env: str) -> Any:
+    return _setting(None, description, About("an address without a path, such as https://gateway.example.com", env))
+
+
 def model_names(description: str) -> Any:
     expects = "names separated by commas, each a or a=name-over-there, or * for all that the upstream lists"
     return _setting(ModelNames(), description, About(expects, shown_default="*"))
@@ -163,6 +167,13 @@ def _base_url(value: object) -> str:
     return read_base_url(_text(value))
 
 
+def _origin(value: object) -> str:
+    text = read_base_url(_text(value))
+    if text.partition("://")[2].count("/"):
+        raise ValueError("it has a path; give the address alone")
+    return text.lower()
+
+
 def database_url(value: object) -> str:
     """The URL of the database, with the driver the gateway uses. Raises ValueError, whose text quotes nothing of it."""
     scheme, separator, rest = _text(value).strip().partition("://")
@@ -193,6 +204,7 @@ Flag = Annotated[bool, BeforeValidator(_flag)]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 Size = Annotated[int, BeforeValidator(_size)]
 BaseUrl = Annotated[str, BeforeValidator(_base_url)]
+Origin = Annotated[str, BeforeValidator(_origin)]
 DatabaseUrl = Annotated[SecretStr, BeforeValidator(database_url)]
 RedisUrl = Annotated[SecretStr, BeforeValidator(redis_url)]
 Credential = Annotated[SecretStr, BeforeValidator(_sendable)]

@@ -16,7 +16,12 @@ from gateway.commands import output
 from gateway.commands.api import PREFIX as ADMIN
 from gateway.commands.secret_files import TOKEN_FILE
 from gateway.config import Secrets, Settings
+from gateway.control.context import Caller
+from gateway.control.routes.users import LINK_PATH
+from gateway.control.services import invitations
 from gateway.dataplane.endpoints import PREFIX as DATA
+from gateway.domain.faults import StorageUnavailable
+from gateway.domain.roles import operator
 
 GREETED_FILE = "greeted"
 _NO_MODEL = "YOUR_MODEL"
@@ -35,14 +40,16 @@ async def greet(gateway: Gateway, settings: Settings, secrets: Secrets, url: str
         base_url=f"http://gateway.invalid{ADMIN}",
         headers={"authorization": f"Bearer {secrets.admin_token}"},
     )
-    key = model = None
+    key = model = link = None
+    first = _is_first(gateway, settings)
     async with client:
         try:
-            key = await _first_key(gateway, settings, client)
+            key = await _first_key(gateway, client) if first else None
             model = await _example_model(client) if key else None
-        except httpx2.HTTPError as error:
-            output.warn(f"no first API key could be made: {error}")
-    lines = _places(settings, endpoint, url)
+            link = await _first_link(gateway) if first else None
+        except (httpx2.HTTPError, StorageUnavailable) as error:
+            output.warn(f"no first API key or sign-in link could be made: {error}")
+    lines = _places(settings, endpoint, settings.server.public_url or url, link)
     if any(state.upstream.source == "demo" for state in gateway.directory.states()):
         lines.append("  Upstream     the built-in demo, no real model; set GATEWAY_UPSTREAM_BASE_URL to a model server for one")
     # The gateway goes on when nobody reads what it says.
@@ -51,16 +58,29 @@ async def greet(gateway: Gateway, settings: Settings, secrets: Secrets, url: str
         sys.stdout.flush()
 
 
-async def _first_key(gateway: Gateway, settings: Settings, client: httpx2.AsyncClient) -> str | None:
-    """A key for the default workspace on the very first start of an embedded gateway, where it has none; else None.
+def _is_first(gateway: Gateway, settings: Settings) -> bool:
+    """Whether this is the very first start of an embedded gateway.
 
     Not with a database server: others share it, and what is printed there often ends in collected logs.
     """
     if not settings.embedded or gateway.bootstrap is None:
-        return None
+        return False
     try:
         os.close(os.open(settings.storage.data_dir / GREETED_FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     except OSError:
+        return False
+    return True
+
+
+async def _first_link(gateway: Gateway) -> str | None:
+    """The path of a one-time link for the first operator; None where somebody can sign in already."""
+    link = await invitations.first_operator(gateway.services, Caller(operator("first start", "first start")))
+    return None if link is None else LINK_PATH + link.secret
+
+
+async def _first_key(gateway: Gateway, client: httpx2.AsyncClient) -> str | None:
+    """A key for the default workspace, where it has none; else None."""
+    if gateway.bootstrap is None:
         return None
     workspace = f"/workspaces/{gateway.bootstrap.workspace_id}"
     if _taken(await client.get(workspace))["key_count"]:
@@ -79,21 +99,28 @@ def _taken(reply: httpx2.Response) -> Any:
     return reply.raise_for_status().json()
 
 
-def _places(settings: Settings, endpoint: str, url: str) -> list[str]:
+def _places(settings: Settings, endpoint: str, url: str, link: str | None) -> list[str]:
     made = settings.secrets.admin_token is None
     kept = f"the file {settings.storage.data_dir / TOKEN_FILE}" if made else "GATEWAY_ADMIN_TOKEN"
+    once = "               (opens once, within some days; whoever opens it becomes the first operator)"
     return [
         "",
         "The gateway is running.",
         "",
         f"  Endpoint     {endpoint}",
+        f"  Console      {url}{link or '/console/'}",
+        *([once] if link else []),
         f"  Admin API    {url}{ADMIN}/docs, with the token in {kept}",
         "  Handbook     README.md and docs/",
     ]
 
 
 def _later() -> list[str]:
-    return [f"  Another key  {_command()} keys create", ""]
+    return [
+        f"  Another key  {_command()} keys create",
+        f"  Sign in      {_command()} users invite you@example.com --role operator",
+        "",
+    ]
 
 
 def _examples(endpoint: str, key: str, model: str | None) -> list[str]:

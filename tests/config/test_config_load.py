@@ -41,6 +41,18 @@ def test_option_before_environment_before_file(file: Path) -> None:
     assert load({}, file).server.port == 1
 
 
+@pytest.mark.parametrize("wrong", ["gateway.example.com", "https://x/path", "ftp://x", "https://u:p@x", "https://x?y"])
+def test_public_address_is_an_origin(wrong: str) -> None:
+    """The address that people reach the gateway at has a scheme and a host, and nothing behind it."""
+    with pytest.raises(ConfigError, match="public_url"):
+        load({"GATEWAY_PUBLIC_URL": wrong}, None)
+
+
+def test_public_address_has_no_slash_at_its_end() -> None:
+    """A slash at the end of the public address is no path."""
+    assert load({"GATEWAY_PUBLIC_URL": "https://Gateway.example/"}, None).server.public_url == "https://gateway.example"
+
+
 def test_empty_variable_is_unset(file: Path) -> None:
     """A variable that is set to nothing, as compose files leave them, does not hide the file's value."""
     file.write_text("[server]\nport = 1\n")
@@ -64,6 +76,7 @@ def test_each_setting_can_come_from_the_environment_and_from_the_file(file: Path
         "limits.redis_timeout_ms": "50",
         "storage.redis_url": "redis://h/1",
         "server.workers": "3",
+        "server.public_url": "https://gateway.example",
         "storage.migrate_database_url": "postgresql://owner@host/name",
         "storage.pgbouncer": "true",
         "storage.pool_size": "3",

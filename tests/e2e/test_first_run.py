@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from tests.support.gateway_process import GatewayProcess
@@ -72,6 +73,18 @@ def test_printed_python_works(first: GatewayProcess) -> None:
     assert "[demo]" in run([sys.executable, "-W", "ignore", "-c", program])
 
 
+def test_printed_link_makes_the_first_operator(first: GatewayProcess) -> None:
+    """The printed one-time link leads to the form for the first operator, and nobody has to know the admin token for it."""
+    found = re.search(rf"{first.address}/console/link/[\w-]+", first.stdout())
+    assert found, first.stdout()
+    form = {"email": "first@example.com", "name": "First", "password": "a long enough password"}
+    with httpx2.Client(base_url=first.address, headers={"origin": first.address}) as browser:
+        assert "first operator" in browser.get(found[0]).text
+        assert browser.post(found[0], data=form).status_code == 303
+        assert browser.get("/admin/v1/me").json()["roles"] == [{"role": "operator", "account_id": None, "workspace_id": None}]
+        assert browser.get(found[0]).status_code == 404
+
+
 def test_demo_is_named(first: GatewayProcess) -> None:
     """Whoever starts the gateway without an upstream is told that the demo answers, and how to change that."""
     assert "demo" in first.output()
@@ -87,7 +100,7 @@ def test_generated_secrets_are_private_and_not_printed(first: GatewayProcess) ->
 
 
 async def test_second_start_keeps_everything_and_shows_no_secret(tmp_path: Path) -> None:
-    """The key of the first start still works after the second, which prints no key and makes none."""
+    """The key of the first start still works after the second, which prints no key and no link, and makes none."""
     with GatewayProcess(tmp_path / "data", own_secrets=True) as gateway:
         gateway.wait_until(lambda: KEY.search(gateway.stdout()) is not None, "the first start prints a key")
         (key,) = set(KEY.findall(gateway.stdout()))
@@ -102,6 +115,7 @@ async def test_second_start_keeps_everything_and_shows_no_secret(tmp_path: Path)
         assert len(again.admin("GET", f"/workspaces/{again.default_workspace()}/api-keys")["data"]) == 1
         assert not re.search(r"\b(sk|st)-[0-9A-Za-z]{8,}", again.output())
         assert token not in again.output()
+        assert "/console/link/" not in again.output()
 
 
 async def test_a_lost_pepper_is_noticed(tmp_path: Path) -> None:
