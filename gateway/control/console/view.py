@@ -18,7 +18,7 @@ from gateway.storage.sql.accounts import AccountRow
 from gateway.storage.sql.workspaces import WorkspaceRow
 
 DATA_PATH = "/compatible-mode/v1"
-_MOST_WORKSPACES = 1000
+_MOST_SWITCHED = 300
 _WILDCARDS = frozenset({"0.0.0.0", "[::]"})
 _HOST = re.compile(r"[A-Za-z0-9.\-]{1,253}(:\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:\d{1,5})?")
 
@@ -125,12 +125,15 @@ async def _view(*, request: Request, services: UsedServices, caller: KnownCaller
     """Raises NotFound for a workspace that the caller does not see."""
     workspace = await workspaces.get(services, caller, workspace_id)
     account = await accounts.get(services, caller, workspace.account_id)
-    every = await workspaces.find(services, caller, account_id=None, search=None, limit=_MOST_WORKSPACES, cursor=None)
-    others = await accounts.find(services, caller, limit=_MOST_WORKSPACES, cursor=None)
-    names = {row.id: row.name for row in others.rows}
-    # The account at hand first, then by its name; within one the default first, as they come.
+    others = await accounts.find(services, caller, limit=_MOST_SWITCHED, cursor=None)
+    names = {row.id: row.name for row in others.rows} | {account.id: account.name}
+    switched = {workspace.id: workspace}
+    for account_id in (account.id, None):
+        some = await workspaces.find(services, caller, account_id=account_id, search=None, limit=_MOST_SWITCHED, cursor=None)
+        switched |= {row.id: row for row in some.rows}
+    # The account at hand first, then by its name; within one the default first.
     order = sorted(
-        every.rows,
+        list(switched.values())[:_MOST_SWITCHED],
         key=lambda row: (row.account_id != account.id, names.get(row.account_id, ""), not row.is_default, row.name.casefold()),
     )
     return View(request, services, caller, account, workspace, order, names)
