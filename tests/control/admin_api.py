@@ -1,17 +1,23 @@
 """The parts around the admin API in its tests: simple where they are outside the database, and the way to call it."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
 from fastapi import FastAPI
 
-from gateway.control.context import Services
-from gateway.domain.grants import Model
+from gateway.control.app import create_control
+from gateway.control.context import People, Services
+from gateway.domain import ids
+from gateway.domain.grants import Limits, Model
 from gateway.domain.upstreams import Upstream
-from gateway.storage.sql import catalogue_models, upstreams
-from gateway.storage.sql.engine import AsyncEngine, reading
+from gateway.storage.sql import accounts, catalogue_models, upstreams, workspaces
+from gateway.storage.sql.accounts import AccountRow
+from gateway.storage.sql.engine import AsyncEngine, reading, writing
+from gateway.storage.sql.policy import Policy
+from gateway.storage.sql.workspaces import WorkspaceRow
 
 TOKEN = "admin-token-of-the-tests"
 
@@ -132,3 +138,37 @@ class Control:
     async def actions(self) -> list[str]:
         """The audit trail's actions, the newest first."""
         return [row["action"] for row in (await self.get("/audit")).json()["data"]]
+
+
+@asynccontextmanager
+async def opened(engine: AsyncEngine, people: People | None = None) -> AsyncIterator[Control]:
+    """The admin API with the default account, its default workspace, and one upstream of settings that serves `served-model`."""
+    account_id, workspace_id, clock = ids.account_id(), ids.workspace_id(), Clock()
+    async with writing(engine) as conn:
+        await accounts.insert(conn, AccountRow(account_id, "Default", is_default=True, created_at=1))
+        await workspaces.insert(conn, WorkspaceRow(workspace_id, account_id, "Default Workspace", is_default=True, created_at=1))
+    epochs = RecordingEpochs()
+    pool = SimpleUpstreams(engine)
+    pool.fixed = [
+        Upstream("config", "fixed", "http://fixed.test/v1", api_key="fixed-secret", models={"served-model": "m"}, source="config")
+    ]
+    catalogue = SimpleCatalogue(engine, pool)
+    await catalogue.reload()
+
+    services = Services(
+        engine=engine,
+        policy=Policy(engine, epochs),
+        catalogue=catalogue,
+        upstreams=pool,
+        admin_token=TOKEN,
+        pepper=b"pepper-of-the-tests",
+        now_ms=clock,
+        base_url="http://127.0.0.1:8080/compatible-mode/v1",
+        default_limits=Limits(),
+        people=people or People(),
+    )
+    app = create_control(services)
+    transport = httpx2.ASGITransport(app=app)
+    headers = {"authorization": f"Bearer {TOKEN}"}
+    async with httpx2.AsyncClient(transport=transport, base_url="http://gateway.test", headers=headers) as http:
+        yield Control(app, http, services, epochs, catalogue, pool, account_id, workspace_id, clock)

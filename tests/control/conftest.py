@@ -4,21 +4,11 @@ import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx2
 import pytest
 
-from gateway.control.app import create_control
-from gateway.control.context import Services
-from gateway.domain import ids
-from gateway.domain.grants import Limits
-from gateway.domain.upstreams import Upstream
-from gateway.storage.sql import accounts, workspaces
-from gateway.storage.sql.accounts import AccountRow
-from gateway.storage.sql.engine import AsyncEngine, create_engine, writing
+from gateway.storage.sql.engine import AsyncEngine, create_engine
 from gateway.storage.sql.migrate import upgrade
-from gateway.storage.sql.policy import Policy
-from gateway.storage.sql.workspaces import WorkspaceRow
-from tests.control.admin_api import TOKEN, Clock, Control, RecordingEpochs, SimpleCatalogue, SimpleUpstreams
+from tests.control.admin_api import Control, opened
 
 
 @pytest.fixture(scope="session")
@@ -41,31 +31,5 @@ async def engine(migrated: Path, tmp_path: Path) -> AsyncIterator[AsyncEngine]:
 @pytest.fixture
 async def control(engine: AsyncEngine) -> AsyncIterator[Control]:
     """The admin API with the default account, its default workspace, and one upstream of settings that serves `served-model`."""
-    account_id, workspace_id, clock = ids.account_id(), ids.workspace_id(), Clock()
-    async with writing(engine) as conn:
-        await accounts.insert(conn, AccountRow(account_id, "Default", is_default=True, created_at=1))
-        await workspaces.insert(conn, WorkspaceRow(workspace_id, account_id, "Default Workspace", is_default=True, created_at=1))
-    epochs = RecordingEpochs()
-    pool = SimpleUpstreams(engine)
-    pool.fixed = [
-        Upstream("config", "fixed", "http://fixed.test/v1", api_key="fixed-secret", models={"served-model": "m"}, source="config")
-    ]
-    catalogue = SimpleCatalogue(engine, pool)
-    await catalogue.reload()
-
-    services = Services(
-        engine=engine,
-        policy=Policy(engine, epochs),
-        catalogue=catalogue,
-        upstreams=pool,
-        admin_token=TOKEN,
-        pepper=b"pepper-of-the-tests",
-        now_ms=clock,
-        base_url="http://127.0.0.1:8080/compatible-mode/v1",
-        default_limits=Limits(),
-    )
-    app = create_control(services)
-    transport = httpx2.ASGITransport(app=app)
-    headers = {"authorization": f"Bearer {TOKEN}"}
-    async with httpx2.AsyncClient(transport=transport, base_url="http://gateway.test", headers=headers) as http:
-        yield Control(app, http, services, epochs, catalogue, pool, account_id, workspace_id, clock)
+    async with opened(engine) as made:
+        yield made
