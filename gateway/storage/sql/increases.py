@@ -12,7 +12,7 @@ from operator import attrgetter
 import sqlalchemy as sa
 
 from gateway.domain import ids
-from gateway.domain.grants import Limits
+from gateway.domain.grants import NO_LIMITS, Limits
 from gateway.storage.sql import audit
 from gateway.storage.sql.audit import AuditRow
 from gateway.storage.sql.engine import AsyncConnection, AsyncEngine, reading
@@ -27,7 +27,7 @@ class IncreaseRow:
     """An account's limits for a model for a while, in units a minute; what `limits` does not set stays as it is without.
 
     Times are Unix milliseconds; `ended_at` is None while it is open, `ends_at` when it shall end. `created_by` is an actor as
-    the audit trail names them.
+    the audit trail names them, and so is `ended_by`, which is None where it ended by itself. `base` is what held before it.
     """
 
     id: str
@@ -38,7 +38,9 @@ class IncreaseRow:
     created_by: str
     created_at: int
     ends_at: int
-    ended_at: int | None
+    ended_at: int | None = None
+    ended_by: str | None = None
+    base: Limits = NO_LIMITS
 
 
 _COLUMNS = tuple(limit_increases.c)
@@ -54,13 +56,22 @@ async def insert(conn: AsyncConnection, row: IncreaseRow) -> None:
             model=row.model,
             rpm=row.limits.rpm,
             tpm=row.limits.tpm,
+            base_rpm=row.base.rpm,
+            base_tpm=row.base.tpm,
             reason=row.reason,
             created_by=row.created_by,
             created_at=row.created_at,
             ends_at=row.ends_at,
             ended_at=row.ended_at,
+            ended_by=row.ended_by,
         )
     )
+
+
+async def get(conn: AsyncConnection, account_id: str, increase_id: str) -> IncreaseRow | None:
+    """Any increase of an account, open or ended."""
+    found = await _found(conn, limit_increases.c.id == increase_id, limit_increases.c.account_id == account_id)
+    return found[0] if found else None
 
 
 async def get_open(conn: AsyncConnection, account_id: str, model: str) -> IncreaseRow | None:
@@ -97,9 +108,10 @@ async def due(conn: AsyncConnection, now_ms: int, *, limit: int = _DUE_AT_ONCE) 
     return [_row(found) for found in (await conn.execute(query)).mappings()]
 
 
-async def end(conn: AsyncConnection, increase_id: str, now_ms: int) -> bool:
+async def end(conn: AsyncConnection, increase_id: str, now_ms: int, ended_by: str | None = None) -> bool:
     """Within a change of the account's policy. Answers whether it was open until now."""
-    ended = sa.update(limit_increases).where(limit_increases.c.id == increase_id, _OPEN).values(ended_at=now_ms)
+    ended = sa.update(limit_increases).where(limit_increases.c.id == increase_id, _OPEN)
+    ended = ended.values(ended_at=now_ms, ended_by=ended_by)
     return (await conn.execute(ended)).rowcount == 1
 
 
@@ -169,4 +181,6 @@ def _row(found: sa.RowMapping) -> IncreaseRow:
         created_at=found["created_at"],
         ends_at=found["ends_at"],
         ended_at=found["ended_at"],
+        ended_by=found["ended_by"],
+        base=Limits(rpm=found["base_rpm"], tpm=found["base_tpm"]),
     )

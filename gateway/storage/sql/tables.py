@@ -154,7 +154,7 @@ ledger = sa.Table(
 )
 
 # An account's limits for a while. One counts from `created_at` until `ended_at` is set, which a sweep does soon after `ends_at`,
-# or somebody before; the rows stay as the history. What is null stays as it is without.
+# or somebody (`ended_by`) before; the rows stay as the history. What is null stays as it is without; `base_…` held before it.
 limit_increases = sa.Table(
     "limit_increases",
     metadata,
@@ -163,11 +163,14 @@ limit_increases = sa.Table(
     sa.Column("model", sa.String(255), nullable=False),
     sa.Column("rpm", sa.BigInteger),
     sa.Column("tpm", sa.BigInteger),
+    sa.Column("base_rpm", sa.BigInteger),
+    sa.Column("base_tpm", sa.BigInteger),
     sa.Column("reason", sa.String(200), nullable=False),
     sa.Column("created_by", sa.String(120), nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("ends_at", sa.BigInteger, nullable=False),
     sa.Column("ended_at", sa.BigInteger),
+    sa.Column("ended_by", sa.String(120)),
     sa.Index("ix_limit_increases_account_id", "account_id"),
 )
 # At most one at a time for each model of an account; and the sweep looks here alone.

@@ -58,11 +58,13 @@ async def _open(engine: AsyncEngine) -> set[str]:
 
 async def test_an_increase_is_read_as_it_was_made(engine: AsyncEngine) -> None:
     """What somebody set, why and until when, is what everybody reads; an ended one is no longer in force."""
-    made = IncreaseRow("inc-9", "acc-3", "m", Limits(7, None), "a launch", "ada@example.org", 3, 9, None)
+    made = IncreaseRow("inc-9", "acc-3", "m", Limits(7, None), "a launch", "ada@example.org", 3, 9, base=Limits(5, 50))
     async with writing(engine) as conn:
         await increases.insert(conn, made)
     async with reading(engine) as conn:
         assert await increases.get_open(conn, "acc-3", "m") == made
+        assert await increases.get(conn, "acc-3", "inc-9") == made
+        assert await increases.get(conn, "acc-1", "inc-9") is None
         assert await increases.get_open(conn, "acc-3", "a") is None
         one = await increases.get_open(conn, "acc-1", "a")
         assert one is not None
@@ -80,11 +82,11 @@ async def test_two_are_never_open_at_once(engine: AsyncEngine) -> None:
         async with writing(engine) as conn:
             await add_increase(conn, "acc-1", "a", 1, None)
     async with writing(engine) as conn:
-        assert await increases.end(conn, "inc-1", 600) is True
-        assert await increases.end(conn, "inc-1", 601) is False
+        assert await increases.end(conn, "inc-1", 600, "ada@example.org") is True
+        assert await increases.end(conn, "inc-1", 601, "bob@example.org") is False
         await add_increase(conn, "acc-1", "a", 1, None, id="inc-6")
     assert await _open(engine) == {"inc-2", "inc-3", "inc-5", "inc-6"}
-    assert ("inc-1", 600) in await rows(engine, limit_increases, "id", "ended_at")
+    assert ("inc-1", 600, "ada@example.org") in await rows(engine, limit_increases, "id", "ended_at", "ended_by")
 
 
 async def test_the_history_is_paged(engine: AsyncEngine) -> None:
