@@ -25,6 +25,7 @@ OTHER = "Other"
 _HEIGHT, _TOP, _BOTTOM = 228, 10, 26
 _PLOT = _HEIGHT - _TOP - _BOTTOM
 _CELL, _GAP = 10, 1
+_MOST_SEAMED = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,20 +137,26 @@ def _middle(index: int) -> int:
 
 
 def _line(chart: _Chart, place: int, series: Series) -> Markup:
-    paths, areas = [], []
+    lines, dots, areas = [], [], []
     for run in _runs(series.values):
         points = " ".join(f"{_middle(index)} {chart.y(value):g}" for index, value in run)
-        # A point without neighbours is a line of no length, which its round caps make a dot.
-        paths.append(f"M{points}" + ("h0" if len(run) == 1 else ""))
-        areas.append(f"M{_middle(run[0][0])} {_PLOT}L{points}L{_middle(run[-1][0])} {_PLOT}z")
-    area = Markup('<path class="chart-area" d="{}"/>').format("".join(areas)) if len(chart.series) == 1 else Markup("")
-    return Markup('<g class="series-{}">{}<path class="chart-line" d="{}"/></g>').format(
-        _colour(chart, place), area, "".join(paths)
-    )
+        if len(run) == 1:
+            # A line of no length, which its round caps make a dot.
+            dots.append(f"M{points}h0")
+        else:
+            lines.append(f"M{points}")
+            areas.append(f"M{_middle(run[0][0])} {_PLOT}L{points}L{_middle(run[-1][0])} {_PLOT}z")
+    drawn = [("chart-line", lines), ("chart-dot", dots)]
+    if len(chart.series) == 1:
+        drawn.insert(0, ("chart-area", areas))
+    paths = Markup("").join(Markup('<path class="{}" d="{}"/>').format(kind, "".join(parts)) for kind, parts in drawn if parts)
+    return Markup('<g class="series-{}">{}</g>').format(_colour(chart, place), paths)
 
 
 def _bars(chart: _Chart) -> Markup:
     feet = [0.0] * len(chart.times)
+    # Seams around bars of a few pixels would leave nothing of them.
+    kind = "chart-bar" if len(chart.times) <= _MOST_SEAMED else "chart-bar chart-bar-thin"
     parts = []
     for place, series in enumerate(chart.series):
         path = []
@@ -159,7 +166,7 @@ def _bars(chart: _Chart) -> Markup:
             foot, head = chart.y(feet[index]), chart.y(feet[index] + value)
             feet[index] += value
             path.append(f"M{index * _CELL + _GAP} {head:g}h{_CELL - 2 * _GAP}V{foot:g}h-{_CELL - 2 * _GAP}z")
-        parts.append(Markup('<path class="chart-bar series-{}" d="{}"/>').format(_colour(chart, place), "".join(path)))
+        parts.append(Markup('<path class="{} series-{}" d="{}"/>').format(kind, _colour(chart, place), "".join(path)))
     return Markup("").join(parts)
 
 

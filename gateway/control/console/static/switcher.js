@@ -1,4 +1,4 @@
-// The workspace switcher: filter by typing, walk with the arrows, go with Enter. Opening and Escape are the popover's own.
+// The workspace switcher: filter by typing, walk with the arrows, go with Enter. Opening is the popover's own.
 
 function links(list) {
   return [...list.querySelectorAll("li:not([hidden]) > a")];
@@ -28,6 +28,10 @@ function walk(list, search, event) {
     event.preventDefault();
     if (next < 0 && search) search.focus();
     else all[Math.min(Math.max(next, 0), all.length - 1)]?.focus();
+  } else if (event.key === "Escape") {
+    // A search field would take the first Escape to empty itself.
+    event.preventDefault();
+    list.hidePopover();
   } else if (event.target === search && event.key === "Enter") {
     event.preventDefault();
     all[0]?.click();
