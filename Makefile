@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q install --require-virtualenv
 PYTEST_ARGS ?=
+SCREENSHOTS_ARGS ?=
 .DEFAULT_GOAL := help
 
-.PHONY: help serve test lint fmt lock clean
+.PHONY: help serve test lint fmt lock screenshots clean
 
 help:  ## show this help
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +28,9 @@ lint: $(VENV)/.dev  ## ruff, mypy (strict), import rules
 fmt: $(VENV)/.dev  ## format the code, and mend what ruff can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+screenshots: $(VENV)/.dev  ## picture every page of the console into docs/images/
+	$(BIN)/python -m tests.control.console.screenshots $(SCREENSHOTS_ARGS)
 
 lock:  ## resolve the dependencies again (needs uv on the PATH)
 	uv pip compile pyproject.toml --group build --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
