@@ -35,7 +35,7 @@ async def begin(services: Services, email: str, client: str | None) -> Attempt:
     }
     now = services.now_ms()
     async with writing(services.engine) as conn:
-        known = await throttles.read(conn, list(names.values()))
+        known = await throttles.hold(conn, list(names.values()), now)
         wait = max(_wait(_FREE[kind], known.get(name), now) for kind, name in names.items())
         if wait > 0:
             seconds = -(-wait // 1000)
@@ -50,9 +50,10 @@ async def begin(services: Services, email: str, client: str | None) -> Attempt:
 async def succeeded(services: Services, attempt: Attempt) -> None:
     """What had been counted for the person is forgotten; for the address, the attempt itself."""
     async with writing(services.engine) as conn:
-        await throttles.clear(conn, attempt.names["pair"])
-        await throttles.clear(conn, attempt.names["email"])
+        # In the order of the names, as they are held.
         await throttles.forgive(conn, attempt.names["client"])
+        await throttles.clear(conn, attempt.names["email"])
+        await throttles.clear(conn, attempt.names["pair"])
 
 
 def _wait(free: int, counted: tuple[int, int] | None, now: int) -> int:
