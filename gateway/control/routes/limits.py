@@ -5,7 +5,7 @@ from fastapi import APIRouter
 from gateway.control import schemas
 from gateway.control.context import KnownCaller, UsedServices
 from gateway.control.policy import GuardedRoute, needs
-from gateway.control.schemas import PAGE, Cursor, Id, Limit, ModelPath
+from gateway.control.schemas import PAGE, Cursor, Filter, Id, Limit, ModelPath
 from gateway.control.services import limits
 from gateway.control.services.checks import deletion
 from gateway.control.services.limits import Effective
@@ -22,10 +22,10 @@ def _shown(row: Effective) -> dict[str, object]:
 @router.get("")
 @needs(Right.SEE_ACCOUNT)
 async def list_limits(
-    *, services: UsedServices, caller: KnownCaller, account_id: Id, limit: Limit = PAGE, cursor: Cursor = None
+    *, services: UsedServices, caller: KnownCaller, account_id: Id, q: Filter = None, limit: Limit = PAGE, cursor: Cursor = None
 ) -> schemas.Listing[schemas.AccountLimits]:
-    """What the account is held to, for every model, and which level says so."""
-    page = await limits.find(services, caller, account_id, limit=limit, cursor=cursor)
+    """What the account is held to, for every model whose name has `q` in it, and which level says so."""
+    page = await limits.find(services, caller, account_id, search=q, limit=limit, cursor=cursor)
     data = [schemas.AccountLimits.model_validate(_shown(row)) for row in page.rows]
     return schemas.Listing(data=data, next_cursor=page.next_cursor)
 

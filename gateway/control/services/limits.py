@@ -1,49 +1,63 @@
-"""Account-level limits: an account's own come before the model's, and these before the defaults of the settings."""
+"""Account-level limits: an account's own come before the model's, and these before the defaults of the settings. A temporary
+increase comes before all of them while it is open.
+"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from gateway.control.context import Caller, Services
 from gateway.control.paging import Page, after_name, cut
-from gateway.control.problems import NotFound
+from gateway.control.problems import Conflict, NotFound
 from gateway.control.services import accounts, models
 from gateway.control.services.audit import record
 from gateway.control.services.checks import refuse, shown
 from gateway.domain.grants import NO_LIMITS, Limits, check_limits
 from gateway.domain.roles import Place, Right
-from gateway.storage.sql import catalogue_models, grants
+from gateway.storage.sql import catalogue_models, grants, increases
 from gateway.storage.sql import limits as stored
 from gateway.storage.sql.engine import AsyncConnection, reading
+from gateway.storage.sql.increases import IncreaseRow
 
-Source = Literal["account", "model", "default"]
+Source = Literal["increase", "account", "model", "default"]
 
 
 @dataclass(frozen=True, slots=True)
 class Effective:
-    """What an account is held to for a model; `source` is the highest level that sets anything, None where none does."""
+    """What an account is held to for a model; `source` is the highest level that sets anything, None where none does.
+
+    `base` is what it is held to without an open increase: grants are held to that. `own` are the account's own limits; None
+    where it has none.
+    """
 
     model: str
     limits: Limits
     source: Source | None
+    base: Limits
+    own: Limits | None = None
 
 
-def _effective(model: str, own: Limits, of_model: Limits, default: Limits) -> Effective:
-    levels: tuple[tuple[Source, Limits], ...] = (("account", own), ("model", of_model), ("default", default))
+def _effective(
+    model: str, own: Limits | None, of_model: Limits, default: Limits, increase: IncreaseRow | None = None
+) -> Effective:
+    levels: tuple[tuple[Source, Limits], ...] = (("account", own or NO_LIMITS), ("model", of_model), ("default", default))
     source = next((name for name, limits in levels if limits != NO_LIMITS), None)
-    return Effective(model, own.over(of_model).over(default), source)
+    base = (own or NO_LIMITS).over(of_model).over(default)
+    if increase is None:
+        return Effective(model, base, source, base, own)
+    return Effective(model, increase.limits.over(base), "increase", base, own)
 
 
 async def effective(conn: AsyncConnection, services: Services, account_id: str, model: str) -> Effective:
-    """Read within the transaction that a change is checked in, so that it is checked against what holds."""
+    """Without an open increase. Read within the transaction that a change is checked in: so it is held to what is true then."""
     own = await stored.get(conn, account_id, model)
     row = await catalogue_models.get(conn, model)
-    return _effective(model, own or NO_LIMITS, NO_LIMITS if row is None else row.limits, services.default_limits)
+    return _effective(model, own, NO_LIMITS if row is None else row.limits, services.default_limits)
 
 
 async def warnings(conn: AsyncConnection, account_id: str, limits: Effective) -> list[str]:
     """A sentence for each limit that the account's workspaces exceed together: allowed, but not all can be used up at once."""
     granted = await grants.total(conn, account_id, limits.model)
-    pairs = (("rpm", granted.rpm, limits.limits.rpm), ("tpm", granted.tpm, limits.limits.tpm))
+    pairs = (("rpm", granted.rpm, limits.base.rpm), ("tpm", granted.tpm, limits.base.tpm))
     return [
         f"The account's workspaces are granted {total:,} {name} of {limits.model} together; the account has {highest:,}."
         for name, total, highest in pairs
@@ -51,24 +65,48 @@ async def warnings(conn: AsyncConnection, account_id: str, limits: Effective) ->
     ]
 
 
-async def find(services: Services, caller: Caller, account_id: str, *, limit: int, cursor: str | None) -> Page[Effective]:
-    """Every model of the catalogue, by name, with what the account is held to. Raises NotFound, BadRequest."""
+async def find(
+    services: Services, caller: Caller, account_id: str, *, search: str | None = None, limit: int, cursor: str | None
+) -> Page[Effective]:
+    """Every model of the catalogue, by name, with what the account is held to. `search` is a part of the name, in any case.
+
+    Raises NotFound, BadRequest.
+    """
     after = after_name(cursor)
     async with reading(services.engine) as conn:
         await accounts.require(conn, caller, account_id, Right.SEE_ACCOUNT)
         own = await stored.of_account(conn, account_id)
         rows = await catalogue_models.every(conn)
-    names = {model.name for model, _owner in services.catalogue.models()} | own.keys() | rows.keys()
+        raised = await increases.open_of_account(conn, account_id)
+    names = {model.name for model, _owner in services.catalogue.models()} | own.keys() | rows.keys() | raised.keys()
+    wanted = (search or "").casefold()
     found = [
-        _effective(name, own.get(name, NO_LIMITS), rows[name].limits if name in rows else NO_LIMITS, services.default_limits)
+        _effective(
+            name,
+            own.get(name),
+            rows[name].limits if name in rows else NO_LIMITS,
+            services.default_limits,
+            raised.get(name),
+        )
         for name in sorted(names)
-        if after is None or name > after
+        if (after is None or name > after) and wanted in name.casefold()
     ]
     return cut(found, limit, lambda row: row.model)
 
 
+async def _increased(conn: AsyncConnection, account_id: str, now: Effective) -> Effective:
+    """The limits with their open increase. Raises Conflict where that would not raise them any more, but lower them."""
+    row = await increases.get_open(conn, account_id, now.model)
+    if row is None:
+        return now
+    for name, raised, base in (("rpm", row.limits.rpm, now.base.rpm), ("tpm", row.limits.tpm, now.base.tpm)):
+        if raised is not None and (base is None or base >= raised):
+            raise Conflict(f"A temporary increase to {raised:,} {name} is open, which would hold instead of this; end it first.")
+    return replace(now, limits=row.limits.over(now.base), source="increase")
+
+
 async def put(services: Services, caller: Caller, account_id: str, model: str, limits: Limits) -> tuple[Effective, list[str]]:
-    """Set an account's own limits for a model; None inherits the model's. Raises NotFound, BadRequest.
+    """Set an account's own limits for a model; None inherits the model's. Raises NotFound, BadRequest, Conflict.
 
     Answers what the account is held to now, and warnings.
     """
@@ -76,11 +114,12 @@ async def put(services: Services, caller: Caller, account_id: str, model: str, l
     await models.require_known(services, model)
     async with services.policy.change(account_id) as conn:
         row = await catalogue_models.get(conn, model)
-        base = (NO_LIMITS if row is None else row.limits).over(services.default_limits)
-        refuse(check_limits(limits.over(base)))
+        of_model = NO_LIMITS if row is None else row.limits
+        now = _effective(model, limits, of_model, services.default_limits)
+        refuse(check_limits(now.base))
+        now = await _increased(conn, account_id, now)
         before = await stored.get(conn, account_id, model)
         await stored.put(conn, account_id, model, limits, services.now_ms())
-        now = _effective(model, limits, NO_LIMITS if row is None else row.limits, services.default_limits)
         said = await warnings(conn, account_id, now)
         await record(
             conn,
@@ -96,12 +135,13 @@ async def put(services: Services, caller: Caller, account_id: str, model: str, l
 
 
 async def delete(services: Services, caller: Caller, account_id: str, model: str) -> None:
-    """From now on the model's limits hold. Raises NotFound, Forbidden."""
+    """From now on the model's limits hold. Raises NotFound, Forbidden, Conflict."""
     await accounts.get(services, caller, account_id, Right.MANAGE_LIMITS)
     async with services.policy.change(account_id) as conn:
         before = await stored.get(conn, account_id, model)
         if before is None:
             raise NotFound("The account has no limits of its own for this model.")
         await stored.delete(conn, account_id, model)
+        await _increased(conn, account_id, await effective(conn, services, account_id, model))
         target = f"{account_id}/{model}"
         await record(conn, services, caller, "limits.delete", target, place=Place(account_id), before=shown(before))
