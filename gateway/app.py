@@ -51,6 +51,7 @@ from gateway.upstream.client import HttpClient
 from gateway.upstream.directory import Directory
 from gateway.upstream.listing import Listings
 from gateway.upstream.pool import UpstreamPool
+from gateway.upstream.trial import Managed, Trials
 
 _log = logging.getLogger(__name__)
 _LISTING_SECONDS = 3.0
@@ -102,6 +103,7 @@ class Gateway:
             idle=settings.upstream.idle_seconds,
             max_connections=settings.upstream.max_connections,
         )
+        self._trials = Trials()
         self.directory = Directory(upstreams, self._stored_upstreams)
         self._listings = Listings(self.directory, self._client)
         self.catalogue = Catalogue(lambda: read_catalogue(self._engine), self.directory, self._listings)
@@ -125,7 +127,7 @@ class Gateway:
             engine=self._engine,
             policy=self._policy,
             catalogue=self.catalogue,
-            upstreams=self.directory,
+            upstreams=Managed(self.directory, self._trials),
             admin_token=secrets.admin_token,
             pepper=secrets.key_pepper,
             now_ms=_now_ms,
@@ -156,6 +158,7 @@ class Gateway:
                 stack.push_async_callback(self._shared.close)
             await self._sweep_once()
             stack.push_async_callback(self._client.close)
+            stack.push_async_callback(self._trials.close)
             await self.directory.reload()
             await self.catalogue.reload()
             if self._shared is None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from gateway.domain.grants import Model
+from gateway.domain.trials import Outcome, Trial
 from gateway.domain.upstreams import Upstream
 
 
@@ -48,3 +49,6 @@ class Upstreams(Protocol):
 
     def states(self) -> Sequence[UpstreamState]:
         """Every upstream in use, those of settings and the demo included."""
+
+    async def try_out(self, upstream: Upstream, trial: Trial) -> Outcome:
+        """Make one small call there, bounded in time and size, which neither health nor usage counts."""

@@ -12,6 +12,7 @@ from gateway.control.app import create_control
 from gateway.control.context import People, Services
 from gateway.domain import ids
 from gateway.domain.grants import Limits, Model
+from gateway.domain.trials import Outcome, Trial
 from gateway.domain.upstreams import Upstream
 from gateway.storage.sql import accounts, catalogue_models, upstreams, workspaces
 from gateway.storage.sql.accounts import AccountRow
@@ -44,12 +45,14 @@ class State:
 
 
 class SimpleUpstreams:
-    """The upstreams of settings and those of the database, all healthy."""
+    """The upstreams of settings and those of the database, all healthy; each trial of one has the same `outcome`."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
         self.fixed: list[Upstream] = []
         self.stored: list[Upstream] = []
+        self.outcome = Outcome(milliseconds=5, status=200, body=b"{}")
+        self.tried: list[tuple[Upstream, Trial]] = []
 
     async def reload(self) -> None:
         async with reading(self.engine) as conn:
@@ -60,6 +63,10 @@ class SimpleUpstreams:
             State(upstream, "healthy" if upstream.enabled else "disabled", sorted(upstream.models))
             for upstream in self.fixed + self.stored
         ]
+
+    async def try_out(self, upstream: Upstream, trial: Trial) -> Outcome:
+        self.tried.append((upstream, trial))
+        return self.outcome
 
 
 class SimpleCatalogue:
