@@ -63,6 +63,7 @@ async def test_usage_by_group_with_total(control: Control) -> None:
     assert body["total"] == {
         "calls": 3,
         "failures": 1,
+        "refused": 0,
         "input_tokens": 120,
         "output_tokens": 15,
         "total_tokens": 135,

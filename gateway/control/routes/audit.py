@@ -2,10 +2,10 @@
 
 from fastapi import APIRouter
 
-from gateway.control import schemas
+from gateway.control import schemas_usage as schemas
 from gateway.control.context import KnownCaller, UsedServices
 from gateway.control.policy import GuardedRoute, needs
-from gateway.control.schemas import PAGE, Cursor, Filter, Limit, Moment, when
+from gateway.control.schemas import PAGE, Cursor, Filter, Limit, Listing, Moment, when
 from gateway.control.services import audit
 from gateway.control.services.usage import read_time
 from gateway.domain.roles import Right
@@ -44,7 +44,7 @@ async def list_audit(
     end: Moment = None,
     limit: Limit = PAGE,
     cursor: Cursor = None,
-) -> schemas.Listing[schemas.AuditEntry]:
+) -> Listing[schemas.AuditEntry]:
     """Who changed what, the newest first; `action` may be the first part of one, such as `key`."""
     wanted = Wanted(
         action=action,
@@ -56,4 +56,4 @@ async def list_audit(
         end_ms=None if end is None else read_time("end", end),
     )
     page = await audit.find(services, caller, wanted, limit=limit, cursor=cursor)
-    return schemas.Listing(data=[_shown(row) for row in page.rows], next_cursor=page.next_cursor)
+    return Listing(data=[_shown(row) for row in page.rows], next_cursor=page.next_cursor)
