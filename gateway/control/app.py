@@ -15,6 +15,7 @@ from gateway.control.routes import (
     accounts,
     audit,
     grants,
+    increases,
     keys,
     limits,
     me,
@@ -29,7 +30,7 @@ from gateway.control.routes import (
 PREFIX = "/admin/v1"
 MAX_BODY_BYTES = 1 << 20
 
-_ROUTERS = (accounts, limits, workspaces, grants, keys, models, upstreams, usage, audit, me, members, users)
+_ROUTERS = (accounts, limits, increases, workspaces, grants, keys, models, upstreams, usage, audit, me, members, users)
 
 
 def create_control(services: Services, extra_routes: Sequence[BaseRoute] = ()) -> FastAPI:

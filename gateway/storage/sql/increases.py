@@ -6,6 +6,7 @@ what a principal holds changes only within a change of policy, and every process
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import groupby
 from operator import attrgetter
 
@@ -86,15 +87,21 @@ async def open_of_account(conn: AsyncConnection, account_id: str) -> dict[str, I
 
 
 async def page(
-    conn: AsyncConnection, account_id: str, *, model: str | None = None, limit: int, before: tuple[int, str] | None
+    conn: AsyncConnection,
+    account_id: str,
+    *,
+    model: str | None = None,
+    only_open: bool = False,
+    limit: int,
+    before: tuple[int, str] | None,
 ) -> list[IncreaseRow]:
-    """At most `limit` increases of an account, open and ended ones, the newest first, behind the one made at `before` (its time
-    and ID).
-    """
+    """At most `limit` increases of an account, the newest first, behind the one made at `before` (its time and ID)."""
     made = (limit_increases.c.created_at, limit_increases.c.id)
     query = sa.select(*_COLUMNS).where(limit_increases.c.account_id == account_id)
     if model is not None:
         query = query.where(limit_increases.c.model == model)
+    if only_open:
+        query = query.where(_OPEN)
     if before is not None:
         query = query.where(sa.tuple_(*made) < before)
     query = query.order_by(*(column.desc() for column in made)).limit(limit)
@@ -160,10 +167,15 @@ def _told(row: IncreaseRow, now_ms: int) -> AuditRow:
         action="limits.increase_ended",
         target=f"{row.account_id}/{row.model}",
         account_id=row.account_id,
-        before={"id": row.id, "rpm": row.limits.rpm, "tpm": row.limits.tpm, "ends_at": row.ends_at},
+        before={"id": row.id, "rpm": row.limits.rpm, "tpm": row.limits.tpm, "ends_at": moment(row.ends_at)},
         after=None,
         client=None,
     )
+
+
+def moment(unix_ms: int) -> str:
+    """A time as the audit trail tells it: RFC 3339 in UTC, to the second."""
+    return datetime.fromtimestamp(unix_ms // 1000, UTC).isoformat().replace("+00:00", "Z")
 
 
 async def _found(conn: AsyncConnection, *conditions: sa.ColumnElement[bool]) -> list[IncreaseRow]:
