@@ -1,12 +1,14 @@
 """`/console/`: on to the first workspace that one sees."""
 
+from typing import Any
+
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from gateway.control.console import render
 from gateway.control.console.view import shown_person
-from gateway.control.context import KnownCaller, UsedServices
+from gateway.control.context import Caller, KnownCaller, Services, UsedServices
 from gateway.control.policy import GuardedRoute, needs, public
 from gateway.control.services import accounts, workspaces
 from gateway.domain.roles import Right
@@ -23,11 +25,24 @@ async def to_the_console() -> Response:
 @router.get("/")
 @needs(Right.SIGNED_IN)
 async def home(*, request: Request, services: UsedServices, caller: KnownCaller) -> Response:
-    """The API keys of the first workspace: of the default account, if that is seen, else the oldest."""
+    """The API keys of the first workspace."""
+    first = await first_workspace(services, caller)
+    if first is not None:
+        return RedirectResponse(f"/console/w/{first}/keys", status_code=303)
+    return page(request, caller, "nothing.html", title="No workspace yet")
+
+
+async def first_workspace(services: Services, caller: Caller) -> str | None:
+    """The ID of the first workspace that is seen: of the default account, if that is, else the oldest; None without any."""
     default = await accounts.default_id(services)
     for account_id in (default, None):
-        page = await workspaces.find(services, caller, account_id=account_id, search=None, limit=1, cursor=None)
-        if page.rows:
-            return RedirectResponse(f"/console/w/{page.rows[0].id}/keys", status_code=303)
-    me = shown_person(caller.identity, None)
-    return render.page("nothing.html", title="No workspace yet", csrf=request.state.csrf, me=me)
+        found = await workspaces.find(services, caller, account_id=account_id, search=None, limit=1, cursor=None)
+        if found.rows:
+            return found.rows[0].id
+    return None
+
+
+def page(request: Request, caller: Caller, template: str, title: str, **context: Any) -> Response:
+    """A page for somebody who sees no workspace."""
+    me, csrf = shown_person(caller.identity, None), getattr(request.state, "csrf", "")
+    return render.page(template, title=title, csrf=csrf, me=me, **context)

@@ -59,7 +59,9 @@ class View:
 
     @property
     def name(self) -> str:
-        return self.request.url.path.rpartition("/")[2]
+        """The page's own name; empty for one that is of no workspace."""
+        path = self.request.url.path
+        return path.rpartition("/")[2] if path.startswith(f"/console/w/{self.workspace.id}/") else ""
 
     @property
     def place(self) -> Place:
@@ -94,7 +96,7 @@ class View:
         return render.page(template, status, **shared, **context)
 
     def _shown_place(self) -> dict[str, Any]:
-        switched = self.name if _WITHIN.get(self.name) is None else _WITHIN[self.name]
+        switched = _WITHIN.get(self.name, self.name) or "keys"
         return {
             "account": {"id": self.account.id, "name": self.account.name},
             "workspace": _shown(self.workspace),
@@ -121,7 +123,7 @@ def _shown(workspace: WorkspaceRow) -> dict[str, Any]:
     return {"id": workspace.id, "name": workspace.name, "is_default": workspace.is_default}
 
 
-async def _view(*, request: Request, services: UsedServices, caller: KnownCaller, workspace_id: Id) -> View:
+async def view_of(*, request: Request, services: UsedServices, caller: KnownCaller, workspace_id: Id) -> View:
     """Raises NotFound for a workspace that the caller does not see."""
     workspace = await workspaces.get(services, caller, workspace_id)
     account = await accounts.get(services, caller, workspace.account_id)
@@ -139,7 +141,7 @@ async def _view(*, request: Request, services: UsedServices, caller: KnownCaller
     return View(request, services, caller, account, workspace, order, names)
 
 
-PageView = Annotated[View, Depends(_view)]
+PageView = Annotated[View, Depends(view_of)]
 
 
 def shown_person(identity: Identity, place: Place | None) -> dict[str, str]:
