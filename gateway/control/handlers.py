@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.control import problems
 from gateway.control.console.refusals import is_console, problem_page, to_sign_in
 from gateway.control.problems import BadRequest, FieldError, Problem, answer
+from gateway.control.routes.users import LINK_PATH
 from gateway.domain import ids
 from gateway.domain.faults import StorageUnavailable
 from gateway.storage.sql.policy import NotYetInForce, UnknownAccount
@@ -76,19 +77,27 @@ class Envelope:
         try:
             await self.app(scope, bounded, stamped)
         except Exception:  # the last resort: whatever it was, the client gets a problem document and the log the cause
-            _log.exception("%s %s failed (request %s)", scope["method"], scope["path"][:200], request_id)
+            _log.exception("%s %s failed (request %s)", scope["method"], _loggable(scope["path"]), request_id)
             if started:
                 raise
             refuse = answer_for(scope["path"])
             await refuse(Problem(), request_id)(scope, receive, stamped)
 
 
+def _loggable(path: str) -> str:
+    """A path as the log may have it: without what opens a one-time link."""
+    before, link, _secret = path.partition(LINK_PATH)
+    return (before + link)[:200]
+
+
 def _param(location: tuple[Any, ...]) -> str:
-    """The name of the field that an error is about: its own, and its place in a list, without pydantic's names of types."""
+    """The name of the field that an error is about: its own, and in a list its place there and what is wrong of that, such as
+    `grants.3.rpm`; without pydantic's names of types.
+    """
     if len(location) < 2 or isinstance(location[1], int):  # noqa: PLR2004 — the part of the request, then the field
         return "body"
-    place = next((f".{part}" for part in location[2:] if isinstance(part, int)), "")
-    return f"{location[1]}"[:_LONGEST_NAME] + place
+    place = next((index for index, part in enumerate(location) if isinstance(part, int)), len(location))
+    return ".".join(str(part)[:_LONGEST_NAME] for part in (location[1], *location[place : place + 2]))
 
 
 def _field_errors(errors: Iterable[Any]) -> list[FieldError]:

@@ -2,10 +2,10 @@
 
 from fastapi import APIRouter
 
-from gateway.control import schemas
+from gateway.control import schemas_workspaces as schemas
 from gateway.control.context import KnownCaller, UsedServices
 from gateway.control.policy import GuardedRoute, needs
-from gateway.control.schemas import PAGE, Cursor, Id, Limit, when
+from gateway.control.schemas import PAGE, Cursor, Id, Limit, Listing, when
 from gateway.control.services import accounts
 from gateway.domain.roles import Right
 from gateway.storage.sql.accounts import AccountRow
@@ -21,10 +21,10 @@ def _shown(row: AccountRow) -> dict[str, object]:
 @needs(Right.SIGNED_IN)
 async def list_accounts(
     *, services: UsedServices, caller: KnownCaller, limit: Limit = PAGE, cursor: Cursor = None
-) -> schemas.Listing[schemas.Account]:
+) -> Listing[schemas.Account]:
     """All accounts, in the order they were made."""
     page = await accounts.find(services, caller, limit=limit, cursor=cursor)
-    return schemas.Listing(data=[schemas.Account.model_validate(_shown(row)) for row in page.rows], next_cursor=page.next_cursor)
+    return Listing(data=[schemas.Account.model_validate(_shown(row)) for row in page.rows], next_cursor=page.next_cursor)
 
 
 @router.post("", status_code=201)

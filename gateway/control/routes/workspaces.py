@@ -2,11 +2,11 @@
 
 from fastapi import APIRouter
 
-from gateway.control import schemas
+from gateway.control import schemas_workspaces as schemas
 from gateway.control.context import KnownCaller, UsedServices
 from gateway.control.policy import GuardedRoute, needs
 from gateway.control.problems import MethodNotAllowed
-from gateway.control.schemas import PAGE, Cursor, Filter, Id, Limit, when
+from gateway.control.schemas import PAGE, Cursor, Filter, Id, Limit, Listing, when
 from gateway.control.services import workspaces
 from gateway.domain.roles import Right
 from gateway.storage.sql.workspaces import WorkspaceRow
@@ -22,6 +22,7 @@ def _shown(row: WorkspaceRow) -> schemas.Workspace:
         is_default=row.is_default,
         created_at=when(row.created_at),
         key_count=row.key_count,
+        grant_count=row.grant_count,
     )
 
 
@@ -35,10 +36,10 @@ async def list_workspaces(
     q: Filter = None,
     limit: Limit = PAGE,
     cursor: Cursor = None,
-) -> schemas.Listing[schemas.Workspace]:
+) -> Listing[schemas.Workspace]:
     """Workspaces, in the order they were made; `q` is a part of the name or of the ID."""
     page = await workspaces.find(services, caller, account_id=account_id, search=q, limit=limit, cursor=cursor)
-    return schemas.Listing(data=[_shown(row) for row in page.rows], next_cursor=page.next_cursor)
+    return Listing(data=[_shown(row) for row in page.rows], next_cursor=page.next_cursor)
 
 
 @router.post("", status_code=201)

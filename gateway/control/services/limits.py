@@ -2,6 +2,7 @@
 increase comes before all of them while it is open.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -54,12 +55,26 @@ async def effective(conn: AsyncConnection, services: Services, account_id: str, 
     return _effective(model, own, NO_LIMITS if row is None else row.limits, services.default_limits)
 
 
+async def bases(conn: AsyncConnection, services: Services, account_id: str, names: Iterable[str]) -> dict[str, Limits]:
+    """What grants of these models are held to, by model: the account's limits without open increases."""
+    own = await stored.of_account(conn, account_id)
+    rows = await catalogue_models.every(conn)
+    return {
+        name: _effective(name, own.get(name), rows[name].limits if name in rows else NO_LIMITS, services.default_limits).base
+        for name in names
+    }
+
+
 async def warnings(conn: AsyncConnection, account_id: str, limits: Effective) -> list[str]:
     """A sentence for each limit that the account's workspaces exceed together: allowed, but not all can be used up at once."""
-    granted = await grants.total(conn, account_id, limits.model)
-    pairs = (("rpm", granted.rpm, limits.base.rpm), ("tpm", granted.tpm, limits.base.tpm))
+    return excess(limits.model, await grants.total(conn, account_id, limits.model), limits.base)
+
+
+def excess(model: str, granted: Limits, base: Limits) -> list[str]:
+    """A sentence for each limit of a model that is below what workspaces are granted of it together."""
+    pairs = (("rpm", granted.rpm, base.rpm), ("tpm", granted.tpm, base.tpm))
     return [
-        f"The account's workspaces are granted {total:,} {name} of {limits.model} together; the account has {highest:,}."
+        f"The account's workspaces are granted {total:,} {name} of {model} together; the account has {highest:,}."
         for name, total, highest in pairs
         if total is not None and highest is not None and total > highest
     ]

@@ -44,21 +44,24 @@ _COLUMNS: Sequence[sa.ColumnElement[Any]] = (
 )
 
 
-async def insert(conn: AsyncConnection, row: AuditRow) -> None:
-    await conn.execute(
-        sa.insert(audit).values(
-            id=row.id,
-            at=row.at,
-            actor=row.actor,
-            action=row.action,
-            target=row.target,
-            account_id=row.account_id,
-            workspace_id=row.workspace_id,
-            before=None if row.before is None else dict(row.before),
-            after=None if row.after is None else dict(row.after),
-            client=row.client,
-        )
-    )
+async def insert(conn: AsyncConnection, *rows: AuditRow) -> None:
+    if rows:
+        await conn.execute(sa.insert(audit), [_values(row) for row in rows])
+
+
+def _values(row: AuditRow) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "at": row.at,
+        "actor": row.actor,
+        "action": row.action,
+        "target": row.target,
+        "account_id": row.account_id,
+        "workspace_id": row.workspace_id,
+        "before": None if row.before is None else dict(row.before),
+        "after": None if row.after is None else dict(row.after),
+        "client": row.client,
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,13 +6,13 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.domain.visible import Visible
-from gateway.storage.sql.tables import api_keys, workspaces
+from gateway.storage.sql.tables import api_keys, grants, workspaces
 from gateway.storage.sql.visible import visible_to
 
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceRow:
-    """`created_at` is Unix time in milliseconds; `key_count` counts the keys that are not deleted."""
+    """`created_at` is Unix time in milliseconds; `key_count` and `grant_count` count the keys and the models that it has."""
 
     id: str
     account_id: str
@@ -20,22 +20,22 @@ class WorkspaceRow:
     is_default: bool
     created_at: int
     key_count: int = 0
+    grant_count: int = 0
 
 
-_KEY_COUNT = (
-    sa.select(sa.func.count())
-    .select_from(api_keys)
-    .where(api_keys.c.workspace_id == workspaces.c.id)
-    .correlate(workspaces)
-    .scalar_subquery()
-)
+def _count_of(table: sa.Table) -> sa.ScalarSelect[int]:
+    query = sa.select(sa.func.count()).select_from(table).where(table.c.workspace_id == workspaces.c.id)
+    return query.correlate(workspaces).scalar_subquery()
+
+
 _COLUMNS = (
     workspaces.c.id,
     workspaces.c.account_id,
     workspaces.c.name,
     workspaces.c.is_default,
     workspaces.c.created_at,
-    _KEY_COUNT,
+    _count_of(api_keys),
+    _count_of(grants),
 )
 
 
