@@ -81,6 +81,11 @@ class PreconditionFailed(Problem):
     text = "It was changed meanwhile; read it again, then repeat the change with the ETag of then."
 
 
+class IdempotencyKeyReused(Problem):
+    status, code = 422, "idempotency_key_reused"
+    text = "This Idempotency-Key was sent before, with other values; take a new one for a new request."
+
+
 class TooManyAttempts(Problem):
     status, code = 429, "too_many_attempts"
     text = "Too many attempts failed; wait a while, then try again."

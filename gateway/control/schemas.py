@@ -52,7 +52,17 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+def _show_listing(schema: dict[str, Any], listing: type[BaseModel]) -> None:
+    """Give a listing its example: a page with the example of what it lists."""
+    item = next(iter(listing.__pydantic_generic_metadata__["args"]), None)
+    extra = getattr(item, "model_config", {}).get("json_schema_extra")
+    if isinstance(extra, dict) and "examples" in extra:
+        schema["examples"] = [{"data": extra["examples"][:1], "next_cursor": None}]
+
+
 class Listing(BaseModel, Generic[Item]):
+    model_config = ConfigDict(json_schema_extra=_show_listing)
+
     data: list[Item]
     next_cursor: str | None = None
 
@@ -108,37 +118,6 @@ class Grant(BaseModel):
 
 class SetGrant(Grant):
     warnings: list[str]
-
-
-class KeyIn(Body):
-    description: Description = ""
-    models: Annotated[
-        list[ModelName] | None,
-        Field(min_length=1, max_length=1000, description="Narrows the key to these models; null: no narrowing."),
-    ] = None
-
-
-class KeyPatch(BaseModel):
-    # Other fields are let through here, so that the route can say why they are refused.
-    model_config = ConfigDict(extra="allow", json_schema_extra={"additionalProperties": False})
-    description: Description
-
-
-class Key(BaseModel):
-    id: str
-    workspace_id: str
-    account_id: str
-    masked: str
-    kind: str
-    status: str
-    description: str
-    models: list[str] | None
-    created_at: str
-    last_used_at: str | None
-
-
-class NewKey(Key):
-    key: Annotated[str, Field(description="The key itself: this reply is the only one that ever holds it.")]
 
 
 class AccountLimits(BaseModel):

@@ -41,7 +41,8 @@ async def test_key_is_made(control: Control, tmp_path: Path) -> None:
     assert kind_of(row["key"]) is KeyKind.STANDARD
     assert row["masked"] == mask(row["key"])
     assert (row["status"], row["kind"], row["description"], row["models"]) == ("active", "sk-", "ci", ["a", "b"])
-    assert (row["workspace_id"], row["account_id"], row["last_used_at"]) == (control.workspace_id, control.account_id, None)
+    assert (row["workspace_id"], row["account_id"]) == (control.workspace_id, control.account_id)
+    assert (row["last_used_at"], row["reset_at"]) == (None, None)
     assert digests(tmp_path) == [digest(row["key"], b"pepper-of-the-tests")]
 
 
@@ -128,12 +129,14 @@ async def test_disable_and_enable(control: Control) -> None:
 
 
 async def test_reset(control: Control, tmp_path: Path) -> None:
-    """A reset gives a new secret once; the ID, description and models stay; the old digest is gone."""
+    """A reset gives a new secret once and says when; the ID, description and models stay; the old digest is gone."""
     row = await make(control, description="d", models=["a"])
     reply = await control.post(f"/api-keys/{row['id']}/reset")
     new = reply.json()
     assert (reply.status_code, new["id"], new["description"], new["models"]) == (200, row["id"], "d", ["a"])
     assert digests(tmp_path) == [digest(new["key"], b"pepper-of-the-tests")]
+    assert row["created_at"] < new["reset_at"]
+    assert (await control.get(f"/api-keys/{row['id']}")).json()["reset_at"] == new["reset_at"]
 
 
 async def test_delete_is_final(control: Control, tmp_path: Path) -> None:
@@ -170,7 +173,9 @@ async def test_plan_keys_are_made_in_process(control: Control) -> None:
     """The service makes keys of any kind; a reset keeps the kind."""
     caller = Caller(operator("test", "test"))
     issued = await service.create(control.services, caller, control.workspace_id, kind=KeyKind.PLAN)
+    assert issued.text is not None
     assert issued.text.startswith("sk-sp-")
     assert issued.text not in repr(issued)
     again = await service.reset(control.services, caller, issued.row.id)
+    assert again.text is not None
     assert kind_of(again.text) is KeyKind.PLAN

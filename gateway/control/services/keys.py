@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 
 from gateway.control.context import Caller, Services
 from gateway.control.paging import Page, after_time, cut
-from gateway.control.problems import LimitReached, NotFound
-from gateway.control.services import workspaces
+from gateway.control.problems import Conflict, LimitReached, NotFound
+from gateway.control.services import idempotency, workspaces
 from gateway.control.services.audit import record
 from gateway.domain import ids
 from gateway.domain.credentials import KeyKind, generate
@@ -20,13 +20,14 @@ from gateway.storage.sql.keys import KeyRow
 
 @dataclass(frozen=True, slots=True)
 class IssuedKey:
-    """A key and, this once, its plaintext."""
+    """A key and, this once, its plaintext; `text` is None where an earlier request with the same Idempotency-Key made the key."""
 
     row: KeyRow
-    text: str = field(repr=False)
+    text: str | None = field(repr=False)
 
 
 _MISSING = "There is no API key of this ID; it may have been deleted."
+_GONE = "The API key that was made with this Idempotency-Key is deleted; take a new Idempotency-Key to make another one."
 
 
 async def _require(conn: AsyncConnection, caller: Caller, key_id: str, right: Right) -> KeyRow:
@@ -54,10 +55,13 @@ async def create(
     description: str = "",
     models: Sequence[str] | None = None,
     kind: KeyKind = KeyKind.STANDARD,
+    idempotency_key: str | None = None,
 ) -> IssuedKey:
     """A new key of a workspace. Raises NotFound, Forbidden, LimitReached.
 
     The account's row is locked while the workspace's keys are counted, so that the limit holds for calls that arrive together.
+    With an `idempotency_key` that made a key before, it is that key without its text, and nothing is made; raises Conflict if
+    that key is deleted, IdempotencyKeyReused if something else was asked for.
     """
     account_id = (await workspaces.get(services, caller, workspace_id, Right.MANAGE_KEYS)).account_id
     secret = generate(kind, services.pepper)
@@ -73,6 +77,9 @@ async def create(
         created_at=services.now_ms(),
     )
     async with services.policy.change(account_id) as conn:
+        # A repeat is a change too, if an empty one: so it is answered only once the key is in force.
+        if idempotency_key is not None and (made := await _made_before(conn, services, caller, idempotency_key, row)):
+            return IssuedKey(made, None)
         count = await keys.count(conn, workspace_id)
         if count >= services.keys_per_workspace:
             raise LimitReached(
@@ -83,6 +90,21 @@ async def create(
         after = {"workspace_id": workspace_id, "masked": row.masked, "description": description, "models": _shown(row.models)}
         await record(conn, services, caller, "key.create", row.id, place=_place(row), after=after)
     return IssuedKey(row, secret.text)
+
+
+async def _made_before(
+    conn: AsyncConnection, services: Services, caller: Caller, idempotency_key: str, wanted: KeyRow
+) -> KeyRow | None:
+    request = {"description": wanted.description, "models": _shown(wanted.models), "kind": wanted.kind.value}
+    key_id = await idempotency.made_before(
+        conn, services, caller, idempotency_key, scope=wanted.workspace_id, request=request, target=wanted.id
+    )
+    if key_id is None:
+        return None
+    row = await keys.get(conn, key_id)
+    if row is None:
+        raise Conflict(_GONE)
+    return row
 
 
 def _place(row: KeyRow) -> Place:
@@ -97,6 +119,13 @@ async def get(services: Services, caller: Caller, key_id: str, right: Right = Ri
     """Raises NotFound, Forbidden."""
     async with reading(services.engine) as conn:
         return await _require(conn, caller, key_id, right)
+
+
+async def count(services: Services, caller: Caller, workspace_id: str) -> int:
+    """How many keys a workspace has. Raises NotFound."""
+    async with reading(services.engine) as conn:
+        await workspaces.require(conn, caller, workspace_id, Right.READ_WORKSPACE)
+        return await keys.count(conn, workspace_id)
 
 
 async def find(
@@ -133,11 +162,11 @@ async def set_status(services: Services, caller: Caller, key_id: str, status: Ke
 async def reset(services: Services, caller: Caller, key_id: str) -> IssuedKey:
     """A new secret under the same ID; the old one is dead when this returns. Raises NotFound, Forbidden."""
     async with _changing(services, caller, key_id) as (conn, row):
-        secret = generate(row.kind, services.pepper)
-        await keys.replace_secret(conn, row.account_id, key_id, digest=secret.digest, masked=secret.masked)
+        secret, now = generate(row.kind, services.pepper), services.now_ms()
+        await keys.replace_secret(conn, row.account_id, key_id, digest=secret.digest, masked=secret.masked, now_ms=now)
         before, after = {"masked": row.masked}, {"masked": secret.masked}
         await record(conn, services, caller, "key.reset", key_id, place=_place(row), before=before, after=after)
-    return IssuedKey(replace(row, masked=secret.masked), secret.text)
+    return IssuedKey(replace(row, masked=secret.masked, reset_at=now), secret.text)
 
 
 async def delete(services: Services, caller: Caller, key_id: str) -> None:

@@ -15,7 +15,9 @@ from gateway.storage.sql.tables import api_keys
 
 @dataclass(frozen=True, slots=True)
 class KeyRow:
-    """What may be shown of a key for ever. Times are Unix milliseconds; `models` is None where the key narrows nothing."""
+    """What may be shown of a key for ever. Times are Unix milliseconds; `models` is None where the key narrows nothing,
+    `reset_at` where the secret is as old as the key.
+    """
 
     id: str
     account_id: str
@@ -27,6 +29,7 @@ class KeyRow:
     models: tuple[str, ...] | None
     created_at: int
     last_used_at: int | None = None
+    reset_at: int | None = None
 
 
 _COLUMNS = (
@@ -40,6 +43,7 @@ _COLUMNS = (
     api_keys.c.models,
     api_keys.c.created_at,
     api_keys.c.last_used_at,
+    api_keys.c.reset_at,
 )
 
 
@@ -55,6 +59,7 @@ def _row(found: sa.RowMapping) -> KeyRow:
         models=None if found["models"] is None else tuple(found["models"]),
         created_at=found["created_at"],
         last_used_at=found["last_used_at"],
+        reset_at=found["reset_at"],
     )
 
 
@@ -113,9 +118,10 @@ async def set_status(conn: AsyncConnection, account_id: str, key_id: str, status
     await conn.execute(sa.update(api_keys).where(_one(account_id, key_id)).values(status=status.value))
 
 
-async def replace_secret(conn: AsyncConnection, account_id: str, key_id: str, *, digest: bytes, masked: str) -> None:
+async def replace_secret(conn: AsyncConnection, account_id: str, key_id: str, *, digest: bytes, masked: str, now_ms: int) -> None:
     """Let a new secret take the place of the old one, which is dead with this transaction."""
-    await conn.execute(sa.update(api_keys).where(_one(account_id, key_id)).values(digest=digest, masked=masked))
+    values = {"digest": digest, "masked": masked, "reset_at": now_ms}
+    await conn.execute(sa.update(api_keys).where(_one(account_id, key_id)).values(values))
 
 
 async def delete(conn: AsyncConnection, account_id: str, key_id: str) -> None:

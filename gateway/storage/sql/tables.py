@@ -78,6 +78,7 @@ api_keys = sa.Table(
     sa.Column("models", sa.JSON(none_as_null=True)),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("last_used_at", sa.BigInteger),
+    sa.Column("reset_at", sa.BigInteger),
 )
 
 grants = sa.Table(
