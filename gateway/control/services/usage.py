@@ -211,7 +211,8 @@ async def names_of(services: Services, group_by: GroupBy, groups: Sequence[str])
 
 
 def key_text(name: KeyName) -> str:
-    return f"{name.masked} {name.description}".rstrip()
+    """A key in one line."""
+    return f"{name.masked} {name.description}" if name.description else name.masked
 
 
 async def keys_to_choose(

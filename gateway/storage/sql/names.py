@@ -1,6 +1,6 @@
 """What people call the workspaces and keys whose IDs stand in the ledger. What is deleted has no name any more."""
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -11,6 +11,7 @@ from gateway.storage.sql.tables import api_keys, workspaces
 from gateway.storage.sql.visible import visible_to
 
 _AT_ONCE = 500
+_KEYS = sa.select(api_keys.c.id, api_keys.c.masked, api_keys.c.description)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,31 +25,33 @@ class KeyName:
 
 async def of_workspaces(conn: AsyncConnection, workspace_ids: Collection[str]) -> dict[str, str]:
     """The names of those that there are, by ID."""
-    columns = (workspaces.c.id, workspaces.c.name)
-    return {row.id: row.name async for row in _by_id(conn, columns, workspace_ids)}
+    query = sa.select(workspaces.c.id, workspaces.c.name)
+    found: dict[str, str] = {}
+    for some in _some(workspace_ids):
+        found |= {row.id: row.name for row in await conn.execute(query.where(workspaces.c.id.in_(some)))}
+    return found
 
 
 async def of_keys(conn: AsyncConnection, key_ids: Collection[str]) -> dict[str, KeyName]:
     """The names of those that there are, by ID."""
-    columns = (api_keys.c.id, api_keys.c.masked, api_keys.c.description)
-    return {row.id: KeyName(*row) async for row in _by_id(conn, columns, key_ids)}
+    found: dict[str, KeyName] = {}
+    for some in _some(key_ids):
+        found |= {row.id: KeyName(*row) for row in await conn.execute(_KEYS.where(api_keys.c.id.in_(some)))}
+    return found
 
 
-async def _by_id(
-    conn: AsyncConnection, columns: tuple[sa.Column[str], ...], wanted: Collection[str]
-) -> AsyncIterator[sa.Row[tuple[str, ...]]]:
+def _some(wanted: Collection[str]) -> Iterator[list[str]]:
+    """Part by part, since a statement takes a limited number of values."""
     every = sorted(wanted)
     for start in range(0, len(every), _AT_ONCE):
-        query = sa.select(*columns).where(columns[0].in_(every[start : start + _AT_ONCE]))
-        for row in await conn.execute(query):
-            yield row
+        yield every[start : start + _AT_ONCE]
 
 
 async def keys_within(
     conn: AsyncConnection, *, visible: Visible, account_id: str | None, workspace_id: str | None, limit: int
 ) -> list[KeyName]:
     """At most `limit` of the visible keys of an account or a workspace, in the order they were made."""
-    query = sa.select(api_keys.c.id, api_keys.c.masked, api_keys.c.description).where(visible_to(api_keys, visible))
+    query = _KEYS.where(visible_to(api_keys, visible))
     for column, value in ((api_keys.c.account_id, account_id), (api_keys.c.workspace_id, workspace_id)):
         if value is not None:
             query = query.where(column == value)

@@ -1,0 +1,73 @@
+"""Rows of the ledger and refused calls, for tests of what is summed over them."""
+
+from dataclasses import replace
+
+from gateway.domain.credentials import KeyKind
+from gateway.domain.grants import KeyStatus, Principal
+from gateway.domain.ledger import Entry
+from gateway.storage.sql.engine import AsyncEngine
+from gateway.storage.sql.ledger import SqlLedger
+from gateway.storage.sql.refusals import SqlRefusals
+
+HOUR = 3_600_000
+NOW = 1_700_000_000_000
+
+
+def entry(call_id: str, at: int, **fields: object) -> Entry:
+    """One call, of key `ak-a` in workspace `llm-a` of account `acc-a`, unless told otherwise."""
+    plain = Entry(
+        call_id=call_id,
+        at=at,
+        account_id="acc-a",
+        workspace_id="llm-a",
+        key_id="ak-a",
+        endpoint="chat/completions",
+        model="m",
+        deployment="d",
+        stream=False,
+        status=200,
+        outcome="ok",
+        input_tokens=10,
+        output_tokens=5,
+        cached_tokens=2,
+        estimated=False,
+        billing="payg",
+        ttft_ms=100,
+        duration_ms=300,
+    )
+    return replace(plain, **fields)  # type: ignore[arg-type]  # the tests name only fields of the entry
+
+
+async def fill(engine: AsyncEngine, *entries: Entry) -> None:
+    ledger = SqlLedger(engine)
+    await ledger.start()
+    for one in entries:
+        ledger.append(one)
+    await ledger.close()
+
+
+async def refuse(
+    engine: AsyncEngine,
+    at: int,
+    calls: int = 1,
+    *,
+    account_id: str = "acc-a",
+    workspace_id: str = "llm-a",
+    key_id: str = "ak-a",
+    model: str = "m",
+) -> None:
+    """Calls that were not admitted."""
+    caller = Principal(
+        key_id=key_id,
+        kind=KeyKind.STANDARD,
+        status=KeyStatus.ACTIVE,
+        workspace_id=workspace_id,
+        account_id=account_id,
+        is_default=True,
+        epoch=1,
+        catalogue_version=1,
+    )
+    refusals = SqlRefusals(engine)
+    for _ in range(calls):
+        refusals.count(at, caller, model, "limit_requests")
+    await refusals.flush()
