@@ -15,7 +15,7 @@ from gateway.dataplane.estimate import Estimator
 from gateway.dataplane.ports import Admissions, Catalogue
 from gateway.dataplane.waiting import WaitingRoom
 from gateway.dataplane.wire import Body
-from gateway.domain.admission import Answer, Ask, Decision, Slot
+from gateway.domain.admission import Answer, Ask, Decision, Slot, claims_of
 from gateway.domain.buckets import Claim, Kind, Level
 from gateway.domain.credentials import KeyKind
 from gateway.domain.errors import (
@@ -126,8 +126,8 @@ class Gate:
         claims: list[Claim] = []
         if not principal.is_default:
             own = principal.grants.get(model.name, Limits())
-            claims += _level(Level.WORKSPACE, principal.workspace_id, model.name, own, tokens)
-        claims += _level(Level.ACCOUNT, principal.account_id, model.name, account, tokens)
+            claims += claims_of(Level.WORKSPACE, principal.workspace_id, model.name, own, tokens)
+        claims += claims_of(Level.ACCOUNT, principal.account_id, model.name, account, tokens)
         return tuple(claims)
 
     def _slots(self, principal: Principal, model: Model) -> tuple[Slot, ...]:
@@ -166,15 +166,6 @@ class Gate:
             nonce = decision.nonce  # the read below is sent after it was learnt, so what it finds may be installed
             call.principal = await self.keys.read(call.digest)
         raise ServiceUnavailable("the policy kept changing", retry_after_ms=_STALE_RETRY_MS)
-
-
-def _level(level: Level, owner: str, model: str, limits: Limits, tokens: int) -> list[Claim]:
-    claims = []
-    if limits.rpm is not None:
-        claims.append(Claim(level, Kind.REQUESTS, owner, model, limits.rpm, limits.rpm, 1))
-    if limits.tpm is not None:
-        claims.append(Claim(level, Kind.TOKENS, owner, model, limits.tpm, limits.tpm, min(tokens, limits.tpm)))
-    return claims
 
 
 def _limit(decision: Decision) -> Refusal:

@@ -3,15 +3,26 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import Self
+from typing import Literal, Self
 
-from gateway.domain.buckets import Claim
+from gateway.domain.buckets import Claim, Kind, Level
+from gateway.domain.grants import Limits
 
 
 class Answer(StrEnum):
     ADMITTED = "admitted"
     REFUSED = "refused"
     STALE = "stale"
+
+
+def claims_of(level: Level, owner: str, model: str, limits: Limits, tokens: int = 1) -> list[Claim]:
+    """What a call of `tokens` asks of the buckets that `limits` make; a bucket holds one minute's worth when it is full."""
+    claims = []
+    if limits.rpm is not None:
+        claims.append(Claim(level, Kind.REQUESTS, owner, model, limits.rpm, limits.rpm, 1))
+    if limits.tpm is not None:
+        claims.append(Claim(level, Kind.TOKENS, owner, model, limits.tpm, limits.tpm, min(tokens, limits.tpm)))
+    return claims
 
 
 SLOT_WAIT_US = 1_000_000
@@ -78,6 +89,31 @@ class Decision:
     decided_at: int = 0
     nonce: str = ""
     full: Slot | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """How full a bucket is: whole units that remain, below 0 where it is in debt, and microseconds until it is full. `claim` says
+    which bucket, and what it holds and is refilled with; its amount means nothing.
+    """
+
+    claim: Claim
+    remaining: int
+    reset_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """Buckets of one account at one moment, in the order that they were asked for, and how many of the account's calls are open
+    that hold a reservation, which calls without any limit do not.
+
+    `source` says who keeps them: all processes together in `redis`; this process alone in `memory`; or, while Redis is away, each
+    process for itself, of which this is one (`local`): then each bucket is this process's share, and so are the calls.
+    """
+
+    fills: tuple[Fill, ...]
+    open_calls: int
+    source: Literal["redis", "local", "memory"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,17 +19,19 @@ each process has one. At the return Redis's buckets have refilled meanwhile: onc
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
-from gateway.domain.admission import Answer, Ask, Conservation, Decision
-from gateway.domain.buckets import Claim
+from gateway.domain.admission import Answer, Ask, Conservation, Decision, Fill, Levels
+from gateway.domain.buckets import MICRO, Bucket, Claim, reset_us
 from gateway.domain.faults import LimitsUnavailable
 from gateway.storage.memory.admission import MemoryAdmissions
 from gateway.storage.redis.admission import RedisAdmissions
 
 _log = logging.getLogger(__name__)
 _LEAST_SECONDS = 5.0
+_Key = tuple[int, int, str, str]
 
 WhenUnavailable = Literal["local", "deny", "allow"]
 
@@ -52,7 +54,7 @@ class _Away:
     """A node that could not be reached: until when its accounts stay fallen back, and the buckets that were begun since."""
 
     until: float
-    begun: set[tuple[int, int, str, str]] = field(default_factory=set)
+    begun: set[_Key] = field(default_factory=set)
 
 
 class SharedAdmissions:
@@ -142,17 +144,47 @@ class SharedAdmissions:
         processes = max(1, self._processes())
         claims = tuple(_share(claim, processes) for claim in ask.claims)
         for claim, share in zip(ask.claims, claims, strict=True):
-            key = (claim.level, claim.kind, claim.owner, claim.model)
-            if key not in away.begun:
-                away.begun.add(key)
-                seen = self._redis.last_seen(claim)
-                self._local.begin(ask.account_id, share, share.capacity // 2 if seen is None else seen // processes)
+            if _key(claim) not in away.begun:
+                away.begun.add(_key(claim))
+                self._local.begin(ask.account_id, share, self._first_units(claim, share, processes))
         self._here.add(ask.call_id)
         slots = tuple(replace(slot, limit=max(1, slot.limit // processes)) for slot in ask.slots)
         decision = await self._local.admit(replace(ask, claims=claims, slots=slots))
         if decision.answer is not Answer.ADMITTED:
             self._here.discard(ask.call_id)
         return decision
+
+    def _first_units(self, claim: Claim, share: Claim, processes: int) -> int:
+        """What a bucket begins with here."""
+        seen = self._redis.last_seen(claim)
+        return share.capacity // 2 if seen is None else seen // processes
+
+    async def levels(self, account_id: str, claims: Sequence[Claim]) -> Levels:
+        """How full the buckets of these claims are, all of one account. While Redis is away they are this process's shares, and
+        the claims that are answered say of how much.
+
+        Raises LimitsUnavailable while Redis is away and, by `limits.when_unavailable`, nobody keeps buckets instead.
+        """
+        away = self._away.get(self._nodes.node_of(account_id))
+        available = self._nodes.available(account_id)
+        if available and (away is None or self._clock() >= away.until):
+            try:
+                return await self._redis.levels(account_id, claims)
+            except LimitsUnavailable:
+                pass
+        if self._when_unavailable != "local":
+            raise LimitsUnavailable("Redis cannot be reached, and no buckets are kept instead")
+        return await self._levels_here(account_id, claims, set() if away is None else away.begun)
+
+    async def _levels_here(self, account_id: str, claims: Sequence[Claim], begun: AbstractSet[_Key]) -> Levels:
+        processes = max(1, self._processes())
+        shares = [_share(claim, processes) for claim in claims]
+        found = await self._local.levels(account_id, shares)
+        fills = [
+            fill if _key(claim) in begun else _begun_with(fill.claim, self._first_units(claim, fill.claim, processes))
+            for claim, fill in zip(claims, found.fills, strict=True)
+        ]
+        return Levels(tuple(fills), found.open_calls, "local")
 
     def settle(self, account_id: str, call_id: str, tokens: int) -> None:
         """Correct a reservation, where it was made."""
@@ -195,6 +227,16 @@ class SharedAdmissions:
     def conservation(self) -> Conservation:
         """Tokens in Redis, as this process saw them last, and here."""
         return Conservation.total([self._redis.conservation(), self._local.conservation()])
+
+
+def _key(claim: Claim) -> _Key:
+    return (claim.level, claim.kind, claim.owner, claim.model)
+
+
+def _begun_with(share: Claim, units: int) -> Fill:
+    """A bucket that is not used here yet, as it would begin."""
+    units = min(units, share.capacity)
+    return Fill(share, units, reset_us(Bucket(units * MICRO, 0), share, 0))
 
 
 def _share(claim: Claim, processes: int) -> Claim:

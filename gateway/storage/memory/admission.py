@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from gateway.domain import buckets
-from gateway.domain.admission import SLOT_WAIT_US, Answer, Ask, Conservation, Decision, Gauge, Slot
+from gateway.domain.admission import SLOT_WAIT_US, Answer, Ask, Conservation, Decision, Fill, Gauge, Levels, Slot
 from gateway.domain.buckets import MICRO, Bucket, Claim, Kind
 
 _Key = tuple[int, int, str, str]
@@ -108,6 +108,16 @@ class MemoryAdmissions:
         account.take(ask.call_id, _Lease(ask.claims, tuple(map(_slot_key, ask.slots)), now + self._lease_us))
         account.reserved += _tokens(ask.claims)
         return Decision(Answer.ADMITTED, gauges, decided_at=now)
+
+    async def levels(self, account_id: str, claims: Sequence[Claim]) -> Levels:
+        """How full the buckets of these claims are, all of one account; one that was never used, or is forgotten, is full."""
+        account = self._accounts.get(account_id) or _Account()
+        now = self._clock()
+        fills = []
+        for claim in claims:
+            bucket = buckets.refilled(account.buckets.get(_key(claim)), claim, now)
+            fills.append(Fill(claim, bucket.micro // MICRO, buckets.reset_us(bucket, claim, now)))
+        return Levels(tuple(fills), sum(lease.ends >= now for lease in account.open.values()), "memory")
 
     def begin(self, account_id: str, claim: Claim, units: int) -> None:
         """Let the claim's bucket hold `units` now, whatever it held."""

@@ -24,6 +24,8 @@
 --   {4, account, epoch}                                           raise -> 1
 --   {5, account}                                                  -> {reserved, overdrawn, settled, given back, expired, live},
 --                                                                 or false where too many calls are open to be added up
+--   {6, account, claims}                                          look; a claim is {bucket, limit, capacity}
+--        -> {open calls, remaining, reset_us, ...}                with a pair a claim, below 0 in debt; changes nothing
 --
 -- rank is 2 * kind + level, which breaks ties: requests before tokens, workspace before account. A member is `call|tokens`.
 --
@@ -255,7 +257,23 @@ local function sums(item)
   return answer
 end
 
-local handlers = {admit, settle, renew, raise, sums}
+local function look(item)
+  local prefix = 'gw:{' .. item[2] .. '}:'
+  local answer = {call('ZCOUNT', prefix .. 'open', string.format('%.0f', now), '+inf')}
+  local keys = {}
+  for index, claim in ipairs(item[3]) do keys[index] = prefix .. 'b:' .. claim[1] end
+  local stored = #keys > 0 and call('MGET', unpack(keys))
+  for index, claim in ipairs(item[3]) do
+    local micro, at
+    if stored[index] then micro, at = unpack_struct('<dd', stored[index]) end
+    local level, since = refilled(micro, at, claim[2], claim[3])
+    answer[#answer + 1] = floor(level / MICRO)
+    answer[#answer + 1] = reset_us(level, since, claim[2], claim[3])
+  end
+  return answer
+end
+
+local handlers = {admit, settle, renew, raise, sums, look}
 local answers = {}
 for index, item in ipairs(cmsgpack.unpack(payload)) do
   answers[index] = handlers[item[1]](item)

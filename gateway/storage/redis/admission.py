@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from gateway.domain.admission import Answer, Ask, Conservation, Decision, Gauge
+from gateway.domain.admission import Answer, Ask, Conservation, Decision, Fill, Gauge, Levels
 from gateway.domain.buckets import Claim
 from gateway.domain.faults import LimitsUnavailable
 from gateway.storage.redis import script
@@ -25,6 +25,8 @@ _RAISED_AT_ONCE = 256
 _RENEWED_AT_ONCE = 1000
 _SEEN = 100_000
 _AUDITED = 64
+_LOOKED_AT_ONCE = 512
+_LOOK_SECONDS = 1.0
 _Key = tuple[int, int, str, str]
 
 
@@ -112,6 +114,24 @@ class RedisAdmissions:
         """What was left in the bucket of a claim, in whole units, by the last decision of this process; None if it saw none."""
         gauge = self._seen.get(_bucket(claim))
         return None if gauge is None else gauge.remaining
+
+    async def levels(self, account_id: str, claims: Sequence[Claim]) -> Levels:
+        """How full the buckets of these claims are, all of one account. Reads only; of more than 512, each 512 at one moment.
+
+        Raises LimitsUnavailable, within a second.
+        """
+        found: list[Fill] = []
+        try:
+            async with asyncio.timeout(_LOOK_SECONDS):
+                # One after another, so that no script of the server's runs long.
+                for start in range(0, max(1, len(claims)), _LOOKED_AT_ONCE):
+                    some = claims[start : start + _LOOKED_AT_ONCE]
+                    answer = await self._store.ride(account_id, script.look(account_id, some))
+                    open_calls, fills = script.fills(some, answer)
+                    found += fills
+        except TimeoutError:
+            raise LimitsUnavailable("the levels were not told in time") from None
+        return Levels(tuple(found), open_calls, "redis")
 
     def settle(self, _account_id: str, call_id: str, tokens: int) -> None:
         """Correct a reservation, at once or as soon as its server answers. One whose admission got no answer is settled twice."""

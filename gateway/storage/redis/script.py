@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
-from gateway.domain.admission import Answer, Ask, Conservation, Decision, Gauge, Slot
+from gateway.domain.admission import Answer, Ask, Conservation, Decision, Fill, Gauge, Slot
 from gateway.domain.buckets import Claim, Kind
 
 SOURCE = resources.files("gateway.storage.redis").joinpath("admission.lua").read_bytes()
 """The script, as it is loaded into Redis."""
 
-_ADMIT, _SETTLE, _RENEW, _RAISE, _SUMS = 1, 2, 3, 4, 5
+_ADMIT, _SETTLE, _RENEW, _RAISE, _SUMS, _LOOK = 1, 2, 3, 4, 5, 6
 _ADMITTED, _REFUSED = 0, 1
 
 
@@ -62,6 +62,17 @@ def conservation(answer: Sequence[int]) -> Conservation:
     """The answer to `sums`."""
     reserved, overdrawn, settled, given_back, expired, live = answer
     return Conservation(reserved, overdrawn, settled, given_back, live, expired)
+
+
+def look(account_id: str, claims: Sequence[Claim]) -> list[Any]:
+    """Ask how full an account's buckets are, see `fills`."""
+    return [_LOOK, account_id, [[_bucket(claim), claim.limit, claim.capacity] for claim in claims]]
+
+
+def fills(claims: Sequence[Claim], answer: Sequence[int]) -> tuple[int, tuple[Fill, ...]]:
+    """The answer to `look`: how many calls are open, and the buckets."""
+    pairs = zip(claims, answer[1::2], answer[2::2], strict=True)
+    return answer[0], tuple(Fill(claim, remaining, reset_us) for claim, remaining, reset_us in pairs)
 
 
 def _bucket(claim: Claim) -> str:

@@ -15,7 +15,7 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.domain.admission import SLOT_WAIT_US, Answer, Ask, Decision, Slot
+from gateway.domain.admission import SLOT_WAIT_US, Answer, Ask, Decision, Levels, Slot
 from gateway.domain.buckets import Claim, Kind, Level
 from gateway.storage.memory.admission import MemoryAdmissions
 from gateway.storage.redis import script
@@ -96,6 +96,22 @@ class Both:
             account.full_at.clear()
         self.memory.sweep()
 
+    def agree_on_levels(self, limits: list[int]) -> Levels:
+        """Buckets that were used and one that never was, by the limits of now, which may be none that they were used under."""
+        used = zip(PAIRS, limits, strict=True)
+        claims = [Claim(level, kind, "owner", "m0", limit, limit, 1) for (level, kind), limit in used]
+        claims.append(Claim(Level.ACCOUNT, Kind.TOKENS, "owner", "never called", 7, 7, 1))
+        before = self.stored()
+        open_calls, fills = script.fills(claims, self.script.many(script.look("acc", claims))[0])
+        levels = asyncio.run(self.memory.levels("acc", claims))
+        assert (open_calls, fills) == (levels.open_calls, levels.fills)
+        assert self.stored() == before
+        return levels
+
+    def stored(self) -> dict[Any, Any]:
+        client = self.script.client
+        return {key: client.dump(key) for key in client.scan_iter()}
+
     def agree_on_sums(self) -> None:
         self.sweep()
         answer = self.script.many(script.sums("acc"))[0]
@@ -106,7 +122,7 @@ class Both:
 LIMITS = st.one_of(st.sampled_from([6, 60]), st.integers(1, 50), st.integers(1, 100_000_000))
 GAPS = st.one_of(st.integers(0, 1000), st.integers(0, 90_000_000), st.integers(-5_000_000, 0))
 STEP = st.tuples(
-    st.sampled_from(["admit", "admit", "admit", "settle", "settle", "again", "limits", "sums"]),
+    st.sampled_from(["admit", "admit", "admit", "settle", "settle", "again", "limits", "sums", "levels"]),
     GAPS,
     st.lists(st.floats(0, 1), min_size=8, max_size=8),
     LIMITS,
@@ -145,7 +161,35 @@ def test_same_history_same_answers(server: redis.Redis, limits: list[int], steps
             limits[int(parts[0] * 3)] = limit
         elif kind == "sums":
             both.agree_on_sums()
+        elif kind == "levels":
+            both.agree_on_levels(limits)
+    both.agree_on_levels(limits)
     both.agree_on_sums()
+
+
+def test_levels_show_debts_refills_and_open_calls(server: redis.Redis) -> None:
+    """Who looks sees how deep a debt is and when it is paid, not an empty bucket, and counts no call whose lease has lapsed."""
+    both = Both(server)
+    assert {fill.remaining for fill in both.agree_on_levels([60] * 4).fills} == {60, 7}
+    both.admit((Claim(Level.ACCOUNT, Kind.TOKENS, "owner", "m0", 60, 60, 50),))
+    both.admit((Claim(Level.ACCOUNT, Kind.REQUESTS, "owner", "m0", 60, 60, 1),))
+    both.settle(next(iter(both.asks.values())), 100)
+    levels = both.agree_on_levels([60] * 4)
+    assert [(fill.remaining, fill.reset_us) for fill in levels.fills] == [
+        (60, 0),
+        (60, 0),
+        (59, 1_000_000),
+        (-40, 100_000_000),
+        (7, 0),
+    ]
+    assert (levels.open_calls, levels.source) == (1, "memory")
+    both.passes(500_000)
+    assert both.agree_on_levels([60] * 4).fills[3].remaining == -40
+    both.passes(LEASE_US)
+    assert both.agree_on_levels([60] * 4).open_calls == 0
+    raised = both.agree_on_levels([600] * 4)
+    assert raised.fills[3].remaining == 265
+    assert both.agree_on_levels([6] * 4).fills[3].remaining == -37
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(PAIRS)))

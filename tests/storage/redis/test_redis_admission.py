@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 import redis
 
-from gateway.domain.admission import Answer, Ask, Decision
+from gateway.domain.admission import Answer, Ask, Decision, Levels
 from gateway.domain.buckets import Claim, Kind, Level
 from gateway.domain.faults import KeyStoreUnavailable, LimitsUnavailable
 from gateway.storage import failover
@@ -268,6 +268,55 @@ async def test_an_account_with_very_many_open_calls_is_not_added_up(server: Redi
             client.zremrangebyrank("gw:{acc}:open", 0, 0)
             await one.redis._look_at_sums()
             assert one.redis.imbalance > 0
+
+
+async def test_levels_of_any_number_of_buckets(server: RedisServer) -> None:
+    """A page with thousands of limits is answered in order and whole, a few hundred at a time."""
+    async with process(server.url) as one:
+        await one.call(REQUESTS)
+        claims = [
+            Claim(Level.ACCOUNT, Kind.REQUESTS, "acc", f"m-{number}", 10 + number, 10 + number, 1) for number in range(1300)
+        ]
+        claims[700] = REQUESTS
+        levels = await one.limits.levels("acc", claims)
+        assert [fill.claim for fill in levels.fills] == claims
+        assert [fill.remaining for fill in levels.fills if fill.remaining != fill.claim.capacity] == [59]
+        assert (levels.open_calls, levels.source) == (1, "redis")
+        assert await one.limits.levels("acc", []) == Levels((), 1, "redis")
+
+
+async def test_levels_while_redis_is_away(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then this process's shares are shown, and said to be so: those in use as they are, others as they would begin."""
+    monkeypatch.setattr(failover, "_LEAST_SECONDS", 0.3)
+    async with process(server.url) as one:
+        one.processes = 4
+        for _ in range(20):
+            await one.call(REQUESTS)
+        server.hang()
+        levels = await one.limits.levels("acc", [REQUESTS, TOKENS])  # nobody has met the loss yet
+        assert [(fill.remaining, fill.claim.capacity) for fill in levels.fills] == [(10, 15), (75, 150)]
+        assert [fill.reset_us for fill in levels.fills] == [20_000_000, 30_000_000]
+        assert (levels.open_calls, levels.source) == (0, "local")
+        assert one.limits.nodes_away == 0
+        for _ in range(3):
+            await one.call(REQUESTS)
+        levels = await one.limits.levels("acc", [REQUESTS, TOKENS])
+        assert [fill.remaining for fill in levels.fills] in ([7, 75], [8, 75])
+        assert (levels.open_calls, levels.source) == (3, "local")
+        server.resume()
+        await one.recovered()
+        await asyncio.sleep(0.3)
+        levels = await one.limits.levels("acc", [REQUESTS])
+        assert (levels.source, levels.fills[0].claim) == ("redis", REQUESTS)
+
+
+@pytest.mark.parametrize("mode", ["deny", "allow"])
+async def test_levels_that_nobody_keeps(server: RedisServer, mode: WhenUnavailable) -> None:
+    """Where no buckets are kept in Redis's place none are shown, rather than ones that look full."""
+    async with process(server.url, mode=mode) as one:
+        server.kill()
+        with pytest.raises(LimitsUnavailable):
+            await one.limits.levels("acc", [REQUESTS])
 
 
 class _Replicated:
