@@ -27,7 +27,7 @@ class Effective:
     """What an account is held to for a model; `source` is the highest level that sets anything, None where none does.
 
     `base` is what it is held to without an open increase: grants are held to that. `own` are the account's own limits; None
-    where it has none.
+    where it has none, and then `inherited` holds.
     """
 
     model: str
@@ -35,6 +35,7 @@ class Effective:
     source: Source | None
     base: Limits
     own: Limits | None = None
+    inherited: Limits = NO_LIMITS
 
 
 def _effective(
@@ -42,10 +43,11 @@ def _effective(
 ) -> Effective:
     levels: tuple[tuple[Source, Limits], ...] = (("account", own or NO_LIMITS), ("model", of_model), ("default", default))
     source = next((name for name, limits in levels if limits != NO_LIMITS), None)
-    base = (own or NO_LIMITS).over(of_model).over(default)
+    inherited = of_model.over(default)
+    base = (own or NO_LIMITS).over(inherited)
     if increase is None:
-        return Effective(model, base, source, base, own)
-    return Effective(model, increase.limits.over(base), "increase", base, own)
+        return Effective(model, base, source, base, own, inherited)
+    return Effective(model, increase.limits.over(base), "increase", base, own, inherited)
 
 
 async def effective(conn: AsyncConnection, services: Services, account_id: str, model: str) -> Effective:
@@ -78,6 +80,13 @@ def excess(model: str, granted: Limits, base: Limits) -> list[str]:
         for name, total, highest in pairs
         if total is not None and highest is not None and total > highest
     ]
+
+
+async def granted(services: Services, caller: Caller, account_id: str) -> dict[str, Limits]:
+    """What the account's workspaces are granted together, by model. Raises NotFound, Forbidden."""
+    async with reading(services.engine) as conn:
+        await accounts.require(conn, caller, account_id, Right.READ_ACCOUNT)
+        return await grants.totals(conn, account_id)
 
 
 async def find(
