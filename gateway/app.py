@@ -123,7 +123,11 @@ class Gateway:
         )
         self._bodies = Bodies(most=settings.server.max_body_bytes, most_together=settings.server.max_body_bytes_total)
         defaults = Limits(rpm=settings.limits.default_rpm, tpm=settings.limits.default_tpm)
-        self.services = Services(
+        self.services = self._managing(settings, secrets, defaults)
+        self._app = self._edge(settings, defaults)
+
+    def _managing(self, settings: Settings, secrets: Secrets, defaults: Limits) -> Services:
+        return Services(
             engine=self._engine,
             policy=self._policy,
             catalogue=self.catalogue,
@@ -137,7 +141,6 @@ class Gateway:
             workspaces_per_account=settings.limits.workspaces_per_account,
             default_limits=defaults,
         )
-        self._app = self._edge(settings, defaults)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
