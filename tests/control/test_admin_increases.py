@@ -42,6 +42,7 @@ async def test_an_increase_holds_until_it_is_ended(control: Control) -> None:
     now = await limits_of(control)
     assert (now["rpm"], now["tpm"], now["source"]) == (90, 1000, "increase")
     assert (await control.get(f"{path}/increases?state=open")).json()["data"] == [made]
+    assert (await control.get(f"{path}/increases?state=ended")).json()["data"] == []
 
     assert (await control.delete(f"{path}/increases/{made['id']}")).status_code == 204
     assert (await control.delete(f"{path}/increases/{made['id']}")).status_code == 404
@@ -49,7 +50,7 @@ async def test_an_increase_holds_until_it_is_ended(control: Control) -> None:
     now = await limits_of(control)
     assert (now["rpm"], now["tpm"], now["source"]) == (60, 1000, "account")
     assert (await control.get(f"{path}/increases?state=open")).json()["data"] == []
-    [past] = (await control.get(f"{path}/increases?model=served-model")).json()["data"]
+    [past] = (await control.get(f"{path}/increases?model=served-model&state=ended")).json()["data"]
     assert (past["state"], past["ended_by"]) == ("ended_early", "admin token")
     assert past["ended_at"] is not None
     assert (await control.get(f"{path}/increases?model=other")).json()["data"] == []

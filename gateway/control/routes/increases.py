@@ -17,7 +17,9 @@ from gateway.storage.sql.increases import IncreaseRow
 
 router = APIRouter(prefix="/accounts/{account_id}/increases", tags=["limits"], route_class=GuardedRoute)
 
-State = Annotated[Literal["open"] | None, Query(description="`open`: only those that are in force.")]
+State = Annotated[
+    Literal["open", "ended"] | None, Query(description="`open`: only those that are in force; `ended`: only the others.")
+]
 
 
 def _shown(row: IncreaseRow) -> schemas.Increase:
@@ -51,7 +53,9 @@ async def list_increases(
     cursor: Cursor = None,
 ) -> Listing[schemas.Increase]:
     """The account's temporary increases, those that have ended included, the newest first."""
-    page = await increases.find(services, caller, account_id, model=model, only_open=state == "open", limit=limit, cursor=cursor)
+    page = await increases.find(
+        services, caller, account_id, model=model, is_open=None if state is None else state == "open", limit=limit, cursor=cursor
+    )
     return Listing(data=[_shown(row) for row in page.rows], next_cursor=page.next_cursor)
 
 

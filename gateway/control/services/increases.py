@@ -111,15 +111,15 @@ async def find(
     account_id: str,
     *,
     model: str | None = None,
-    only_open: bool = False,
+    is_open: bool | None = None,
     limit: int,
     cursor: str | None,
 ) -> Page[IncreaseRow]:
-    """An account's increases, open and ended ones, the newest first. Raises NotFound, BadRequest."""
+    """An account's increases, open and ended ones unless `is_open` says which, the newest first. Raises NotFound, BadRequest."""
     before = after_time(cursor)
     async with reading(services.engine) as conn:
         await accounts.require(conn, caller, account_id, Right.SEE_ACCOUNT)
         rows: Sequence[IncreaseRow] = await stored.page(
-            conn, account_id, model=model, only_open=only_open, limit=limit + 1, before=before
+            conn, account_id, model=model, is_open=is_open, limit=limit + 1, before=before
         )
     return cut(rows, limit, lambda row: (row.created_at, row.id))

@@ -91,17 +91,19 @@ async def page(
     account_id: str,
     *,
     model: str | None = None,
-    only_open: bool = False,
+    is_open: bool | None = None,
     limit: int,
     before: tuple[int, str] | None,
 ) -> list[IncreaseRow]:
-    """At most `limit` increases of an account, the newest first, behind the one made at `before` (its time and ID)."""
+    """At most `limit` increases of an account, open and ended ones unless `is_open` says which, the newest first, behind the one
+    made at `before` (its time and ID).
+    """
     made = (limit_increases.c.created_at, limit_increases.c.id)
     query = sa.select(*_COLUMNS).where(limit_increases.c.account_id == account_id)
     if model is not None:
         query = query.where(limit_increases.c.model == model)
-    if only_open:
-        query = query.where(_OPEN)
+    if is_open is not None:
+        query = query.where(_OPEN if is_open else ~_OPEN)
     if before is not None:
         query = query.where(sa.tuple_(*made) < before)
     query = query.order_by(*(column.desc() for column in made)).limit(limit)
