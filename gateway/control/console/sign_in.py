@@ -40,8 +40,17 @@ async def show_sign_in(*, request: Request, services: UsedServices) -> Response:
     return _form(target, reason=reason)
 
 
-def _form(target: str, *, email: str = "", error: str = "", reason: str = "", status: int = 200) -> HTMLResponse:
-    return render.page("sign_in.html", status, title="Sign in", target=target, email=email, error=error, reason=reason)
+def _form(target: str, *, email: str = "", reason: str = "", problem: Problem | None = None) -> HTMLResponse:
+    error = "" if problem is None else problem.detail
+    return _refused(render.page("sign_in.html", title="Sign in", target=target, email=email, error=error, reason=reason), problem)
+
+
+def _refused(page: HTMLResponse, problem: Problem | None) -> HTMLResponse:
+    """A form that says what is wrong, with the status and the headers of that, such as when to try again."""
+    if problem is not None:
+        page.status_code = problem.status
+        page.headers.update(problem.headers)
+    return page
 
 
 @router.post("/sign-in")
@@ -56,7 +65,7 @@ async def sign_in(*, request: Request, services: UsedServices) -> Response:
             services, email, form.get("password", ""), client=auth.address(request), agent=request.headers.get("user-agent")
         )
     except (Unauthorized, TooManyAttempts) as problem:
-        return _form(target, email=email, error=problem.detail, status=problem.status)
+        return _form(target, email=email, problem=problem)
     return await _signed_in(request, services, secret, target)
 
 
@@ -104,9 +113,8 @@ def _link_form(row: LinkRow, form: dict[str, str] | None = None, problem: Proble
     given = form or {}
     errors = {} if problem is None else {each.param: each.message for each in problem.errors}
     title = "Choose a new password" if row.kind is LinkKind.RESET else "Join the gateway"
-    return render.page(
+    page = render.page(
         "link.html",
-        200 if problem is None else problem.status,
         title=title,
         row=row,
         is_reset=row.kind is LinkKind.RESET,
@@ -115,6 +123,7 @@ def _link_form(row: LinkRow, form: dict[str, str] | None = None, problem: Proble
         errors=errors,
         error="" if problem is None or errors else problem.detail,
     )
+    return _refused(page, problem)
 
 
 @router.post("/link/{secret}")

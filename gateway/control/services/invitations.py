@@ -13,7 +13,7 @@ from gateway.control.services.audit import record
 from gateway.control.services.people import NewLink
 from gateway.control.services.sign_in import begin_session, email_of, new_password, verified
 from gateway.domain import ids
-from gateway.domain.roles import INSTALLATION, Membership, Right, Role
+from gateway.domain.roles import INSTALLATION, Membership, Right, Role, may_give
 from gateway.storage.sql import links, members, sessions, users
 from gateway.storage.sql.engine import AsyncConnection, reading, writing
 from gateway.storage.sql.links import LinkKind, LinkRow
@@ -83,9 +83,21 @@ async def look(services: Services, secret: str) -> LinkRow:
     """What a link is for; looking does not use it. Raises NotFound."""
     async with reading(services.engine) as conn:
         row = await links.find(conn, secrets.digest(services, secret), services.now_ms())
-    if row is None:
-        raise NotFound(GONE)
+        if row is None or not await _founded(conn, row):
+            raise NotFound(GONE)
     return row
+
+
+async def _founded(conn: AsyncConnection, row: LinkRow) -> bool:
+    """Whether an invitation gives what its author may still give. Losing a role withdraws what was given by it; this is for one
+    that was being made meanwhile. The admin token and the first start, which are no e-mail addresses, may give everything.
+    """
+    if row.membership is None or "@" not in row.created_by:
+        return True
+    found = await users.by_email(conn, row.created_by)
+    if found is None or found[0].status is not UserStatus.ACTIVE:
+        return False
+    return may_give(await secrets.identity_of(conn, found[0]), row.membership.role, row.membership.place)
 
 
 async def open_link(
@@ -113,7 +125,7 @@ async def open_link(
         user = UserRow(ids.user_id(), address, name.strip()[:120], UserStatus.ACTIVE, services.now_ms())
     async with writing(services.engine) as conn:
         taken = await links.use(conn, secrets.digest(services, secret), services.now_ms())
-        if taken is None or taken.membership is None:
+        if taken is None or taken.membership is None or not await _founded(conn, taken):
             raise NotFound(GONE)
         if hashed is not None and not await users.insert(conn, user, hashed):
             raise BadRequest.field("password", _WRONG)  # somebody came first, by another link

@@ -1,5 +1,6 @@
 """Members: who has which role in an account, a workspace, or the installation."""
 
+from gateway.control import sessions
 from gateway.control.context import Caller, Services
 from gateway.control.paging import Page, after_time, cut
 from gateway.control.problems import BadRequest, Forbidden, NotFound
@@ -9,6 +10,7 @@ from gateway.domain.roles import INSTALLATION, PLACES, Membership, Place, Right,
 from gateway.storage.sql import links, members, users
 from gateway.storage.sql.engine import AsyncConnection, reading, writing
 from gateway.storage.sql.members import MemberRow
+from gateway.storage.sql.users import UserRow
 
 _MISSING = "This person has no role here."
 
@@ -66,14 +68,12 @@ async def set_role(
     """Give somebody who has a role in a place another one there. Raises NotFound, Forbidden, BadRequest, Conflict."""
     async with writing(services.engine) as conn:
         place = await place_of(conn, caller, account_id, workspace_id)
-        held = await _held(conn, caller, user_id, place)
+        user, held = await _held(conn, caller, user_id, place)
         require_giving(caller, role, place)
-        user = await users.get(conn, user_id)
-        if user is None:
-            raise NotFound(_MISSING)
         if held.role is not role:
-            await _taken(conn, user_id, user.email, held)
+            await _keep_an_operator(conn, user_id, held)
             await members.put(conn, user_id, Membership(role, place), services.now_ms())
+            await withdraw_unfounded(conn, user)
             before, after = {"role": held.role.value}, {"role": role.value, "email": user.email}
             await record(conn, services, caller, "member.set", user_id, place=place, before=before, after=after)
     return MemberRow(user, Membership(role, place), services.now_ms())
@@ -83,25 +83,30 @@ async def remove(services: Services, caller: Caller, user_id: str, *, account_id
     """Take somebody's role in a place; it counts no more from their next request on. Raises NotFound, Forbidden, Conflict."""
     async with writing(services.engine) as conn:
         place = await place_of(conn, caller, account_id, workspace_id)
-        held = await _held(conn, caller, user_id, place)
-        user = await users.get(conn, user_id)
-        email = "" if user is None else user.email
-        await _taken(conn, user_id, email, held)
+        user, held = await _held(conn, caller, user_id, place)
+        await _keep_an_operator(conn, user_id, held)
         await members.delete(conn, user_id, place.scope)
-        before = {"role": held.role.value, "email": email}
+        await withdraw_unfounded(conn, user)
+        before = {"role": held.role.value, "email": user.email}
         await record(conn, services, caller, "member.remove", user_id, place=place, before=before)
 
 
-async def _held(conn: AsyncConnection, caller: Caller, user_id: str, place: Place) -> Membership:
-    held = await members.get(conn, user_id, place.scope)
-    if held is None:
+async def _held(conn: AsyncConnection, caller: Caller, user_id: str, place: Place) -> tuple[UserRow, Membership]:
+    user, held = await users.get(conn, user_id), await members.get(conn, user_id, place.scope)
+    if user is None or held is None:
         raise NotFound(_MISSING)
     require_giving(caller, held.role, place)
-    return held
+    return user, held
 
 
-async def _taken(conn: AsyncConnection, user_id: str, email: str, held: Membership) -> None:
-    """What goes with a role: invitations that were made by it. Raises Conflict for the last operator."""
+async def _keep_an_operator(conn: AsyncConnection, user_id: str, held: Membership) -> None:
     if held.role is Role.OPERATOR:
         await people.keep_an_operator(conn, user_id)
-    await links.delete_of_author(conn, email)
+
+
+async def withdraw_unfounded(conn: AsyncConnection, author: UserRow) -> None:
+    """Withdraw the invitations that somebody has made and could not make any more."""
+    identity = await sessions.identity_of(conn, author)
+    for row in await links.of_author(conn, author.email):
+        if row.membership is None or not may_give(identity, row.membership.role, row.membership.place):
+            await links.delete(conn, row.id)

@@ -100,6 +100,12 @@ async def delete_resets(conn: AsyncConnection, user_id: str) -> None:
     await conn.execute(sa.delete(links).where(links.c.user_id == user_id, links.c.kind == LinkKind.RESET.value))
 
 
+async def of_author(conn: AsyncConnection, author: str) -> list[LinkRow]:
+    """The invitations that somebody made."""
+    query = sa.select(*_COLUMNS).where(links.c.created_by == author, links.c.kind == LinkKind.INVITE.value)
+    return [_row(found) for found in await conn.execute(query)]
+
+
 async def delete_of_author(conn: AsyncConnection, author: str) -> None:
     """Withdraw the invitations that somebody made."""
     await conn.execute(sa.delete(links).where(links.c.created_by == author, links.c.kind == LinkKind.INVITE.value))

@@ -28,10 +28,10 @@ async def hold(conn: AsyncConnection, names: Sequence[str], now_ms: int) -> dict
 
 
 async def strike(conn: AsyncConnection, names: Sequence[str], now_ms: int, since_ms: int) -> None:
-    """Count one more failure for each name; what is older than `since_ms` is forgotten."""
+    """Count one more failure for each name; what was counted at `since_ms` or before is forgotten."""
     build: Any = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[conn.dialect.name]
     insert = build(throttles)
-    counted = sa.case((throttles.c.at < since_ms, 1), else_=throttles.c.failures + 1)
+    counted = sa.case((throttles.c.at <= since_ms, 1), else_=throttles.c.failures + 1)
     upsert = insert.on_conflict_do_update(index_elements=[throttles.c.name], set_={"failures": counted, "at": now_ms})
     await conn.execute(upsert, [{"name": name, "failures": 1, "at": now_ms} for name in sorted(names)])
 
