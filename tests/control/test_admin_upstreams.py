@@ -97,6 +97,40 @@ async def test_upstream_is_changed(control: Control) -> None:
     assert "-secret" not in str(rows)
 
 
+@pytest.mark.parametrize(
+    ("base_url", "same"),
+    [
+        ("http://one.test/other", True),
+        ("http://one.test:80/v1", True),
+        ("HTTP://ONE.test/v1", True),
+        ("https://one.test/v1", False),
+        ("http://one.test:8080/v1", False),
+        ("http://evil.test/v1", False),
+        ("http://one.test.evil.test/v1", False),
+    ],
+)
+async def test_a_credential_goes_to_no_other_server(control: Control, base_url: str, *, same: bool) -> None:
+    """Another scheme, host or port takes the credential anew, or its removal; else whoever changes the address could read it."""
+    path = f"/upstreams/{(await make(control, api_key='first-secret'))['id']}"
+    reply = await control.patch(path, {"base_url": base_url})
+    assert reply.status_code == (200 if same else 400), reply.text
+    if not same:
+        assert reply.json()["errors"][0]["param"] == "api_key"
+        assert control.upstreams.stored[0].base_url == "http://one.test/v1"
+        assert (await control.patch(path, {"base_url": base_url, "api_key": "second-secret"})).json()["base_url"] == base_url
+        assert (await control.patch(path, {"base_url": "http://three.test", "api_key": None})).json()["has_api_key"] is False
+        assert (await control.patch(path, {"base_url": "http://four.test"})).status_code == 200
+
+
+async def test_upstreams_are_found_and_come_by_name(control: Control) -> None:
+    """Those of settings come first, then by name whatever its case; a part of the name or of the base URL finds one."""
+    for name, host in (("b", "x"), ("A", "y"), ("c", "needle")):
+        await make(control, name=name, base_url=f"http://{host}.test/v1")
+    assert [row["name"] for row in (await control.get("/upstreams")).json()["data"]] == ["fixed", "A", "b", "c"]
+    assert [row["name"] for row in (await control.get("/upstreams", params={"q": "NEEDLE"})).json()["data"]] == ["c"]
+    assert [row["name"] for row in (await control.get("/upstreams", params={"q": "a"})).json()["data"]] == ["A"]
+
+
 async def test_upstream_is_deleted(control: Control) -> None:
     """After the 204 the upstream is out of use."""
     row = await make(control)
@@ -111,8 +145,8 @@ async def test_upstreams_of_settings_are_read_only(control: Control) -> None:
     control.upstreams.fixed.append(Upstream("demo", "demo", "http://127.0.0.1:1/v1", source="demo"))
     listed = (await control.get("/upstreams")).json()["data"]
     assert [(row["id"], row["source"], row["has_api_key"]) for row in listed] == [
-        ("config", "config", True),
         ("demo", "demo", False),
+        ("config", "config", True),
     ]
     assert "fixed-secret" not in str(listed)
     for name, where in (("config", "gateway.toml"), ("demo", "demo")):

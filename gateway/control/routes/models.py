@@ -1,11 +1,13 @@
 """`/admin/v1/models`."""
 
-from fastapi import APIRouter, Response
+from typing import Annotated, Literal
 
-from gateway.control import schemas
+from fastapi import APIRouter, Query, Response
+
+from gateway.control import schemas_catalogue as schemas
 from gateway.control.context import KnownCaller, UsedServices
 from gateway.control.policy import GuardedRoute, needs
-from gateway.control.schemas import PAGE, Cursor, Limit, ModelPath, when
+from gateway.control.schemas import PAGE, Cursor, Filter, Limit, Listing, ModelPath, when
 from gateway.control.services import models
 from gateway.control.services.checks import deletion
 from gateway.control.services.models import KnownModel
@@ -13,6 +15,11 @@ from gateway.domain.grants import Limits
 from gateway.domain.roles import Right
 
 router = APIRouter(prefix="/models", tags=["models"], route_class=GuardedRoute)
+
+TypeFilter = Annotated[
+    Literal["chat", "completion", "embedding", "none"] | None,
+    Query(alias="type", description="Of this type; `none`: nobody said of which."),
+]
 
 
 def _shown(model: KnownModel) -> schemas.Model:
@@ -24,6 +31,9 @@ def _shown(model: KnownModel) -> schemas.Model:
         tpm=model.limits.tpm,
         source="upstream" if model.row is None else "database",
         owned_by=model.owned_by,
+        served_by=len(model.served_by),
+        healthy=model.healthy,
+        grants=model.grants,
         created_at=None if model.row is None else when(model.row.created_at),
         updated_at=None if model.row is None else when(model.row.updated_at),
     )
@@ -32,11 +42,18 @@ def _shown(model: KnownModel) -> schemas.Model:
 @router.get("")
 @needs(Right.SIGNED_IN)
 async def list_models(
-    *, services: UsedServices, caller: KnownCaller, limit: Limit = PAGE, cursor: Cursor = None
-) -> schemas.Listing[schemas.Model]:
-    """The catalogue, by name: what is stored, and what upstreams serve besides."""
-    page = await models.find(services, caller, limit=limit, cursor=cursor)
-    return schemas.Listing(data=[_shown(model) for model in page.rows], next_cursor=page.next_cursor)
+    *,
+    services: UsedServices,
+    caller: KnownCaller,
+    q: Filter = None,
+    vendor: Filter = None,
+    kind: TypeFilter = None,
+    limit: Limit = PAGE,
+    cursor: Cursor = None,
+) -> Listing[schemas.Model]:
+    """The catalogue, by name: what is stored, and what upstreams serve besides; `q` is a part of the name or of the vendor."""
+    page = await models.find(services, caller, search=q, vendor=vendor, kind=kind, limit=limit, cursor=cursor)
+    return Listing(data=[_shown(model) for model in page.rows], next_cursor=page.next_cursor)
 
 
 @router.get("/{model:path}")

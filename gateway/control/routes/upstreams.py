@@ -5,12 +5,13 @@ from urllib.parse import urlsplit
 
 from fastapi import APIRouter
 
-from gateway.control import schemas
+from gateway.control import schemas_catalogue as schemas
 from gateway.control.context import KnownCaller, UsedServices
 from gateway.control.policy import GuardedRoute, needs
 from gateway.control.problems import BadRequest
-from gateway.control.schemas import PAGE, Cursor, Id, Limit, when
-from gateway.control.services import upstreams
+from gateway.control.schemas import PAGE, Cursor, Filter, Id, Limit, Listing, when
+from gateway.control.services import test_calls, upstreams
+from gateway.control.services.test_calls import Called
 from gateway.control.services.upstreams import KnownUpstream
 from gateway.domain.roles import Right
 from gateway.domain.upstreams import ModelNames, Upstream, read_base_url, read_models
@@ -56,7 +57,7 @@ def _shown(known: KnownUpstream) -> schemas.Upstream:
         enabled=upstream.enabled,
         source=upstream.source,
         state="disabled" if state is None else state.state,
-        serves=[] if state is None else list(state.models),
+        serves=list(known.serves),
         last_error=None if state is None else state.last_error,
         created_at=None if row is None else when(row.created_at),
         updated_at=None if row is None else when(row.updated_at),
@@ -66,11 +67,11 @@ def _shown(known: KnownUpstream) -> schemas.Upstream:
 @router.get("")
 @needs(Right.MANAGE_CATALOGUE)
 async def list_upstreams(
-    *, services: UsedServices, caller: KnownCaller, limit: Limit = PAGE, cursor: Cursor = None
-) -> schemas.Listing[schemas.Upstream]:
-    """All upstreams, those of settings and the demo included, with their state in this process."""
-    page = await upstreams.find(services, caller, limit=limit, cursor=cursor)
-    return schemas.Listing(data=[_shown(known) for known in page.rows], next_cursor=page.next_cursor)
+    *, services: UsedServices, caller: KnownCaller, q: Filter = None, limit: Limit = PAGE, cursor: Cursor = None
+) -> Listing[schemas.Upstream]:
+    """All upstreams, those of settings and the demo included, with their state in this process; `q` is a part of name or URL."""
+    page = await upstreams.find(services, caller, search=q, limit=limit, cursor=cursor)
+    return Listing(data=[_shown(known) for known in page.rows], next_cursor=page.next_cursor)
 
 
 @router.post("", status_code=201)
@@ -119,3 +120,35 @@ async def change_upstream(
 @needs(Right.MANAGE_CATALOGUE)
 async def delete_upstream(*, services: UsedServices, caller: KnownCaller, upstream_id: Id) -> None:
     await upstreams.delete(services, caller, upstream_id)
+
+
+@router.post("/{upstream_id}/test")
+@needs(Right.MANAGE_CATALOGUE)
+async def call_upstream(
+    *, services: UsedServices, caller: KnownCaller, upstream_id: Id, body: schemas.CallIn
+) -> schemas.CallOutcome:
+    """A test call with the upstream's own credential, also to one that is disabled: at most 16 tokens, 10 seconds, 64 KiB.
+
+    It is answered 200 whatever came of it. It follows no redirect, counts for no health and no usage, and is written to the audit
+    trail.
+    """
+    return _outcome(await test_calls.run(services, caller, upstream_id, model=body.model, prompt=body.prompt))
+
+
+def _outcome(called: Called) -> schemas.CallOutcome:
+    answer = called.answer
+    return schemas.CallOutcome(
+        ok=answer.ok,
+        status=called.status,
+        milliseconds=called.milliseconds,
+        model=called.model,
+        upstream_model=called.upstream_model,
+        reply=answer.reply,
+        usage=schemas.CallUsage(
+            input_tokens=answer.usage.get("input_tokens"),
+            output_tokens=answer.usage.get("output_tokens"),
+            total_tokens=answer.usage.get("total_tokens"),
+        ),
+        error=answer.error,
+        hint=answer.hint,
+    )

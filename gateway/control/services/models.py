@@ -85,7 +85,7 @@ async def known_among(services: Services, names: Iterable[str]) -> frozenset[str
 
 
 async def _whole(services: Services, caller: Caller, models: Iterable[KnownModel]) -> list[KnownModel]:
-    """The models with who serves them, and with their grants for who manages the catalogue: tenants learn nothing of each other."""
+    """The models with who serves them, and their grants for who manages the catalogue: tenants learn nothing of each other."""
     found = list(models)
     served: dict[str, list[UpstreamState]] = {}
     for state in services.upstreams.states():

@@ -3,15 +3,16 @@
 Deployments are not under the policy epoch (admission.md, epochs, rule 7), so a change here raises none.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from gateway.control.context import Caller, Services
 from gateway.control.paging import Page, after_name, cut
 from gateway.control.ports import UpstreamState
-from gateway.control.problems import Conflict, NotFound
+from gateway.control.problems import BadRequest, Conflict, NotFound
 from gateway.control.services.audit import record
 from gateway.control.services.checks import saved
 from gateway.domain import ids
@@ -21,6 +22,12 @@ from gateway.storage.sql import upstreams
 from gateway.storage.sql.engine import AsyncConnection, reading, writing
 from gateway.storage.sql.upstreams import UpstreamRow
 
+_PORTS = {"http": 80, "https": 443}
+_ENTER_ANEW = (
+    "The base URL names another server than the one that the credential was entered for; enter the credential anew, or remove it "
+    "(null)."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class KnownUpstream:
@@ -29,6 +36,16 @@ class KnownUpstream:
     upstream: Upstream
     state: UpstreamState | None
     row: UpstreamRow | None
+
+    @property
+    def serves(self) -> Sequence[str]:
+        """The public names of its models, by name, as far as they are known here."""
+        return sorted(self.upstream.models) if self.state is None else self.state.models
+
+    @property
+    def place(self) -> str:
+        """Where it stands in lists: those of settings and the demo first, then by name."""
+        return f"{self.row is not None:d}{self.upstream.name.casefold()}\n{self.upstream.id}"
 
 
 async def _in_use(services: Services) -> None:
@@ -62,13 +79,23 @@ async def _known(services: Services) -> dict[str, KnownUpstream]:
     return known | {key: KnownUpstream(row.upstream, states.get(key), row) for key, row in rows.items() if key not in known}
 
 
-async def find(services: Services, caller: Caller, *, limit: int, cursor: str | None) -> Page[KnownUpstream]:
-    """All upstreams, by ID. Raises BadRequest for a wrong cursor, Forbidden."""
+async def find(
+    services: Services, caller: Caller, *, limit: int, cursor: str | None, search: str | None = None
+) -> Page[KnownUpstream]:
+    """Upstreams by name, those of settings and the demo first; `search` is a part of the name or of the base URL.
+
+    Raises BadRequest for a wrong cursor, Forbidden.
+    """
     caller.require(Right.MANAGE_CATALOGUE)
     after = after_name(cursor)
-    known = await _known(services)
-    rows = [known[key] for key in sorted(known) if after is None or key > after]
-    return cut(rows, limit, lambda row: row.upstream.id)
+    part = (search or "").casefold()
+    rows = [
+        known
+        for known in sorted((await _known(services)).values(), key=lambda known: known.place)
+        if (after is None or known.place > after)
+        and (part in known.upstream.name.casefold() or part in known.upstream.base_url.casefold())
+    ]
+    return cut(rows, limit, lambda row: row.place)
 
 
 async def get(services: Services, caller: Caller, upstream_id: str) -> KnownUpstream:
@@ -96,10 +123,15 @@ async def _change(services: Services, upstream_id: str) -> AsyncIterator[tuple[A
 
 
 async def change(services: Services, caller: Caller, upstream_id: str, fields: Mapping[str, Any]) -> KnownUpstream:
-    """Change the fields of `domain.upstreams.Upstream` that are named. Raises NotFound, Conflict, SavedNotInForce."""
+    """Change the fields of `domain.upstreams.Upstream` that are named. Raises NotFound, Conflict, SavedNotInForce, BadRequest.
+
+    A credential goes to no other server than the one that it was entered for: whoever could send it elsewhere could read it.
+    """
     caller.require(Right.MANAGE_CATALOGUE)
     async with _change(services, upstream_id) as (conn, row):
         new = replace(row.upstream, **fields)
+        if new.api_key is not None and "api_key" not in fields and _server(new) != _server(row.upstream):
+            raise BadRequest.field("api_key", _ENTER_ANEW)
         await upstreams.update(conn, new, services.now_ms())
         before, after = _shown(row.upstream), _shown(new)
         if new.api_key != row.upstream.api_key:
@@ -116,6 +148,12 @@ async def delete(services: Services, caller: Caller, upstream_id: str) -> None:
         await upstreams.delete(conn, upstream_id)
         await record(conn, services, caller, "upstream.delete", upstream_id, before=_shown(row.upstream))
     await _in_use(services)
+
+
+def _server(upstream: Upstream) -> tuple[str, str | None, int | None]:
+    """Scheme, host and port."""
+    parts = urlsplit(upstream.base_url)
+    return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)
 
 
 def _shown(upstream: Upstream) -> dict[str, Any]:
