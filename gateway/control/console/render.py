@@ -8,7 +8,7 @@ from http import HTTPStatus
 from itertools import count
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
@@ -135,8 +135,8 @@ def environment() -> Environment:
     return made
 
 
-def render(template: str, **context: Any) -> str:
-    """The text of a page."""
+def render(template: str | Template, **context: Any) -> str:
+    """The text of a page, of a template's name or of one that is at hand."""
     _ids.set(count(1).__next__)
     return environment().get_template(template).render(**context)
 

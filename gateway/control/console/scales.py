@@ -22,14 +22,13 @@ _TIME_STEPS = (
 
 
 def value_ticks(highest: float, kind: Kind) -> list[float]:
-    """Round values from 0 up to one that is at least `highest`, four or five of them; counts have no halves."""
+    """Round values from 0 up to one that is at least `highest`, two to five of them; counts have no halves."""
     if highest <= 0:
         return [0, 1]
-    rough = highest / _INTERVALS
+    rough = max(highest / _INTERVALS, 0 if kind == "percent" else 1)
     size = 10 ** math.floor(math.log10(rough))
-    step: float = next(nice * size for nice in _NICE if nice * size >= rough * (1 - 1e-9))
-    if kind != "percent":
-        step = max(1, math.ceil(step))
+    steps = (nice * size for nice in _NICE)
+    step: float = next(each for each in steps if each >= rough * (1 - 1e-9) and (kind == "percent" or float(each).is_integer()))
     count = math.ceil(highest / step * (1 - 1e-9))
     # Products of a power of ten below one carry noise: 3 * 0.05 is 0.15000000000000002.
     return [float(f"{step * n:.12g}") for n in range(count + 1)]

@@ -1,6 +1,6 @@
 """A page with every part of the console's design system on made-up data: to look at, and for the tests of the shell.
 
-    .venv/bin/uvicorn --app-dir tests/control/console shell_preview:app
+    .venv/bin/uvicorn tests.control.console.shell_preview:app
 
 `?rows=0|1|500` sets the number of rows, `?wide=1` makes all names as long as they may be.
 """

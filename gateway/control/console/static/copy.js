@@ -1,7 +1,8 @@
 // Copy buttons: [data-copy="text"] or [data-copy-from="#id"]. Works without a secure context, too: many gateways are plain HTTP inside.
+// A button that has copied dispatches a bubbling `copied` event.
 
 import { icon } from "./icons.js";
-import { toast } from "./toasts.js";
+import { announce, toast } from "./toasts.js";
 
 const SHOWN_MS = 1600;
 
@@ -45,7 +46,6 @@ function showCopied(button) {
   const said = document.createElement("span");
   said.textContent = "Copied";
   said.className = wordy ? "" : "visually-hidden";
-  said.setAttribute("role", "status");
   button.replaceChildren(icon("check"), said);
   button.removeAttribute("aria-label");
   button.classList.add("copied");
@@ -66,7 +66,12 @@ export function start() {
     if (!button) return;
     const source = button.dataset.copyFrom ? document.querySelector(button.dataset.copyFrom) : null;
     const text = source ? (source.value ?? source.textContent) : (button.dataset.copy ?? "");
-    if (await copy(text, button)) showCopied(button);
-    else toast("Copying is not allowed here; select the text and copy it by hand.", "danger");
+    if (await copy(text, button)) {
+      showCopied(button);
+      announce("Copied", button);
+      button.dispatchEvent(new CustomEvent("copied", { bubbles: true }));
+    } else {
+      toast("Copying is not allowed here; select the text and copy it by hand.", "danger");
+    }
   });
 }

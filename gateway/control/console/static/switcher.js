@@ -29,9 +29,10 @@ function walk(list, search, event) {
     if (next < 0 && search) search.focus();
     else all[Math.min(Math.max(next, 0), all.length - 1)]?.focus();
   } else if (event.key === "Escape") {
-    // A search field would take the first Escape to empty itself.
+    // A search field would take the first Escape to empty itself, and inside another popover the focus would not come back.
     event.preventDefault();
     list.hidePopover();
+    document.querySelector(`[popovertarget="${list.id}"]`)?.focus();
   } else if (event.target === search && event.key === "Enter") {
     event.preventDefault();
     all[0]?.click();

@@ -28,6 +28,23 @@ export function toast(message, kind = "ok") {
   setTimeout(end, kind === "danger" ? 2 * SHOWN_MS : SHOWN_MS);
 }
 
+/** Tells screen readers something that others see at `near`. The place is inside an open dialog, outside of which nothing is read. */
+export function announce(message, near) {
+  const home = near.closest("dialog") ?? document.body;
+  let place = home.querySelector(":scope > [data-announcer]");
+  if (!place) {
+    place = document.createElement("p");
+    place.className = "visually-hidden";
+    place.setAttribute("role", "status");
+    place.dataset.announcer = "";
+    home.append(place);
+  }
+  place.textContent = "";
+  setTimeout(() => {
+    place.textContent = message;
+  }, 50);
+}
+
 /** Says it on the page that is loaded next in this tab. */
 export function toastLater(message) {
   try {
