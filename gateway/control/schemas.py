@@ -1,7 +1,7 @@
 """The bodies of the admin API, as OpenAPI shows them. A field that is not here is refused, never ignored."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Path, Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr

@@ -1,6 +1,6 @@
 """The bodies of temporary increases and of the live view, as OpenAPI shows them."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
@@ -31,6 +31,12 @@ class IncreaseIn(Body):
         StrictStr | None, Field(max_length=40, description="RFC 3339 with its zone, or Unix seconds; at most 31 days from now.")
     ] = None
     reason: Reason
+
+
+class LimitsIn(Body):
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"rpm": 600, "tpm": 1_000_000}, {"rpm": 60}]})
+    rpm: PerMinute = None
+    tpm: PerMinute = None
 
 
 class PerMinutes(BaseModel):
@@ -76,3 +82,29 @@ class Increase(BaseModel):
     ended_at: str | None
     ended_by: Annotated[str | None, Field(description="Who ended it before its time.")]
     state: Annotated[Literal["open", "ended", "ended_early"], Field(description="`ended`: by itself, at its time.")]
+
+
+_LIMITS: dict[str, Any] = {
+    "model": "qwen-plus",
+    "rpm": 600,
+    "tpm": 1_000_000,
+    "source": "account",
+    "own": {"rpm": 600, "tpm": None},
+}
+
+
+class AccountLimits(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [_LIMITS]})
+    model: str
+    rpm: int | None
+    tpm: int | None
+    source: Annotated[
+        Literal["increase", "account", "model", "default"] | None,
+        Field(description="The level that sets the limits, `increase` for one that is temporary; null: nothing does."),
+    ]
+    own: Annotated[PerMinutes | None, Field(description="What is set for the account itself; null: nothing is.")]
+
+
+class SetAccountLimits(AccountLimits):
+    model_config = ConfigDict(json_schema_extra={"examples": [{**_LIMITS, "warnings": []}]})
+    warnings: Annotated[list[str], Field(description="What is allowed, and may surprise.")]

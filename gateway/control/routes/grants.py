@@ -6,7 +6,8 @@ from gateway.control import schemas_workspaces as schemas
 from gateway.control.context import KnownCaller, UsedServices
 from gateway.control.etags import READ, TAGGED, Changing, Reading, unchanged
 from gateway.control.policy import GuardedRoute, needs
-from gateway.control.schemas import PAGE, Cursor, Id, Limit, LimitsIn, Listing, ModelPath, when
+from gateway.control.schemas import PAGE, Cursor, Id, Limit, Listing, ModelPath, when
+from gateway.control.schemas_limits import LimitsIn
 from gateway.control.services import grant_sets, grants
 from gateway.control.services.checks import deletion
 from gateway.domain.grants import Limits

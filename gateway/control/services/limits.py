@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from gateway.control.context import Caller, Services
-from gateway.control.paging import Page, after_name, cut
+from gateway.control.etags import UNCONDITIONAL, Conditions, TaggedPage, tag
+from gateway.control.paging import after_name, cut
 from gateway.control.problems import Conflict, NotFound
 from gateway.control.services import accounts, models
 from gateway.control.services.audit import record
@@ -36,6 +37,16 @@ class Effective:
     base: Limits
     own: Limits | None = None
     inherited: Limits = NO_LIMITS
+
+    @property
+    def etag(self) -> str:
+        """The entity tag of what holds for this model, and of what the account sets for it itself."""
+        return tag("limits", *_values(self))
+
+
+def _values(row: Effective) -> list[object]:
+    own = None if row.own is None else [row.own.rpm, row.own.tpm]
+    return [row.model, row.limits.rpm, row.limits.tpm, row.source, own]
 
 
 def _effective(
@@ -91,7 +102,7 @@ async def granted(services: Services, caller: Caller, account_id: str) -> dict[s
 
 async def find(
     services: Services, caller: Caller, account_id: str, *, search: str | None = None, limit: int, cursor: str | None
-) -> Page[Effective]:
+) -> TaggedPage[Effective]:
     """Every model of the catalogue, by name, with what the account is held to. `search` is a part of the name, in any case.
 
     Raises NotFound, BadRequest.
@@ -103,8 +114,7 @@ async def find(
         rows = await catalogue_models.every(conn)
         raised = await increases.open_of_account(conn, account_id)
     names = {model.name for model, _owner in services.catalogue.models()} | own.keys() | rows.keys() | raised.keys()
-    wanted = (search or "").casefold()
-    found = [
+    every = [
         _effective(
             name,
             own.get(name),
@@ -113,9 +123,28 @@ async def find(
             raised.get(name),
         )
         for name in sorted(names)
-        if (after is None or name > after) and wanted in name.casefold()
     ]
-    return cut(found, limit, lambda row: row.model)
+    wanted = (search or "").casefold()
+    found = [row for row in every if (after is None or row.model > after) and wanted in row.model.casefold()]
+    page = cut(found, limit, lambda row: row.model)
+    return TaggedPage(page.rows, page.next_cursor, tag("all limits", account_id, *(_values(row) for row in every)))
+
+
+async def get(services: Services, caller: Caller, account_id: str, model: str) -> Effective:
+    """What the account is held to for a model. Raises NotFound, also for a model that nobody knows."""
+    async with reading(services.engine) as conn:
+        await accounts.require(conn, caller, account_id, Right.SEE_ACCOUNT)
+        found = await _now(conn, services, account_id, model)
+    if found.own is None and found.source != "increase":
+        await models.require_known(services, model)
+    return found
+
+
+async def _now(conn: AsyncConnection, services: Services, account_id: str, model: str) -> Effective:
+    """With an open increase."""
+    found = await effective(conn, services, account_id, model)
+    row = await increases.get_open(conn, account_id, model)
+    return found if row is None else replace(found, limits=row.limits.over(found.base), source="increase")
 
 
 async def _increased(conn: AsyncConnection, account_id: str, now: Effective) -> Effective:
@@ -129,20 +158,29 @@ async def _increased(conn: AsyncConnection, account_id: str, now: Effective) -> 
     return replace(now, limits=row.limits.over(now.base), source="increase")
 
 
-async def put(services: Services, caller: Caller, account_id: str, model: str, limits: Limits) -> tuple[Effective, list[str]]:
-    """Set an account's own limits for a model; None inherits the model's. Raises NotFound, BadRequest, Conflict.
+async def put(
+    services: Services,
+    caller: Caller,
+    account_id: str,
+    model: str,
+    limits: Limits,
+    *,
+    conditions: Conditions = UNCONDITIONAL,
+) -> tuple[Effective, list[str]]:
+    """Set an account's own limits for a model; None inherits the model's. Answers what holds now, and warnings.
 
-    Answers what the account is held to now, and warnings.
+    `*` in the conditions asks about the account's own limits. Raises NotFound, BadRequest, PreconditionFailed, Conflict.
     """
     await accounts.get(services, caller, account_id, Right.MANAGE_LIMITS)
     await models.require_known(services, model)
     async with services.policy.change(account_id) as conn:
+        present = await _now(conn, services, account_id, model)
+        conditions.check(present.etag, exists=present.own is not None)
         row = await catalogue_models.get(conn, model)
-        of_model = NO_LIMITS if row is None else row.limits
-        now = _effective(model, limits, of_model, services.default_limits)
+        now = _effective(model, limits, NO_LIMITS if row is None else row.limits, services.default_limits)
         refuse(check_limits(now.base))
         now = await _increased(conn, account_id, now)
-        before = await stored.get(conn, account_id, model)
+        before = present.own
         await stored.put(conn, account_id, model, limits, services.now_ms())
         said = await warnings(conn, account_id, now)
         await record(
@@ -158,14 +196,17 @@ async def put(services: Services, caller: Caller, account_id: str, model: str, l
     return now, said
 
 
-async def delete(services: Services, caller: Caller, account_id: str, model: str) -> None:
-    """From now on the model's limits hold. Raises NotFound, Forbidden, Conflict."""
+async def delete(
+    services: Services, caller: Caller, account_id: str, model: str, *, conditions: Conditions = UNCONDITIONAL
+) -> None:
+    """From now on the model's limits hold. Raises NotFound, Forbidden, PreconditionFailed, Conflict."""
     await accounts.get(services, caller, account_id, Right.MANAGE_LIMITS)
     async with services.policy.change(account_id) as conn:
-        before = await stored.get(conn, account_id, model)
-        if before is None:
+        before = await _now(conn, services, account_id, model)
+        if before.own is None:
             raise NotFound("The account has no limits of its own for this model.")
+        conditions.check(before.etag)
         await stored.delete(conn, account_id, model)
         await _increased(conn, account_id, await effective(conn, services, account_id, model))
         target = f"{account_id}/{model}"
-        await record(conn, services, caller, "limits.delete", target, place=Place(account_id), before=shown(before))
+        await record(conn, services, caller, "limits.delete", target, place=Place(account_id), before=shown(before.own))
