@@ -21,7 +21,8 @@ from gateway.dataplane.meter import Meter
 from gateway.dataplane.open_calls import OpenCalls
 from gateway.dataplane.ports import ClientGone, Exchange, Refusals
 from gateway.dataplane.relay import relay
-from gateway.domain.errors import InternalError, NotFound, Refusal, RequestTimeOut, UpstreamError
+from gateway.domain.causes import Cause
+from gateway.domain.errors import InternalError, LimitRequests, NotFound, Refusal, RequestTimeOut, UpstreamError
 from gateway.ops.metrics import Metrics
 
 _log = logging.getLogger(__name__)
@@ -137,7 +138,16 @@ def _count(call: Call, plane: DataPlane, refusal: Refusal) -> None:
         return
     # A name that somebody made up must not become one more row.
     model = call.asked if plane.gate.catalogue.model(call.asked) is not None else ""
-    plane.refusals.count(call.at, caller, model, refusal.code or "")
+    plane.refusals.count(call.at, caller, model, str(_cause(call, refusal)))
+
+
+def _cause(call: Call, refusal: Refusal) -> Cause:
+    code, decision = refusal.code or "", call.decision
+    if refusal.status != LimitRequests.status or decision is None:
+        return Cause(code)
+    if decision.full is not None:
+        return Cause(code, decision.full.level)
+    return Cause(code, decision.refused.level.name.lower() if decision.refused is not None else "")
 
 
 def _level(refusal: Refusal) -> int:

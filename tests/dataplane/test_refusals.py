@@ -61,6 +61,32 @@ async def too_many_requests(w: World) -> None:
         await w.call()
 
 
+async def too_many_of_the_workspace(w: World) -> None:
+    w.upstreams.serve(MODEL, completion())
+    key = w.add_key(
+        "ak-sub",
+        workspace_id="llm-sub",
+        is_default=False,
+        grants={MODEL: Limits(rpm=1, tpm=1000)},
+        account_limits={MODEL: Limits(rpm=9)},
+    )
+    for _ in range(2):
+        await w.call(key=key.text)
+
+
+async def too_many_tokens(w: World) -> None:
+    w.upstreams.serve(MODEL, completion())
+    key = w.add_key(
+        "ak-sub",
+        workspace_id="llm-sub",
+        is_default=False,
+        grants={MODEL: Limits(rpm=9, tpm=9)},
+        account_limits={MODEL: Limits(rpm=9)},
+    )
+    for _ in range(2):
+        await w.call(key=key.text)
+
+
 async def too_many_bodies(w: World) -> None:
     with w.bodies.hold() as one, w.bodies.hold() as other:
         one.add(1 << 20)
@@ -87,7 +113,9 @@ async def limits_away(w: World) -> None:
         (model_retrieved_that_is_not_granted, [("ak-narrow", MODEL, "model_not_found")]),
         (model_of_another_kind, [("ak-1", "e", "model_not_supported")]),
         (model_not_listed_yet, [("ak-1", "", "ModelUnavailable")]),
-        (too_many_requests, [("ak-1", MODEL, "limit_requests")] * 2),
+        (too_many_requests, [("ak-1", MODEL, "limit_requests:account")] * 2),
+        (too_many_of_the_workspace, [("ak-sub", MODEL, "limit_requests:workspace")]),
+        (too_many_tokens, [("ak-sub", MODEL, "insufficient_quota:workspace")]),
         (too_many_bodies, [("ak-1", "", "ServiceUnavailable")]),
         (limits_away, [("ak-1", MODEL, "ServiceUnavailable")]),
     ],
@@ -110,7 +138,7 @@ async def test_too_many_at_once_count() -> None:
         await w.call()
         hold.set()
         await first
-        assert w.refusals.rows == [("ak-1", MODEL, "limit_concurrency")]
+        assert w.refusals.rows == [("ak-1", MODEL, "limit_concurrency:key")]
 
 
 async def _serve(w: World) -> None:

@@ -303,7 +303,7 @@ usage_days = sa.Table(
 )
 
 # Calls that were refused, which the ledger has no rows of: sums over spans of a minute (kept for about a day) and of an hour
-# (kept), both in milliseconds; `at` is the start of the span, `code` the refusal's.
+# (kept), both in milliseconds; `at` is the start of the span, `code` the cause as `domain.causes` writes it.
 refusals = sa.Table(
     "refusals",
     metadata,
