@@ -90,9 +90,14 @@ def line_chart(
     return _figure(chart, Markup("").join(_line(chart, place, each) for place, each in enumerate(drawn)))
 
 
-def stacked_bars(title: str, times: Sequence[int], series: Sequence[Series], *, step_ms: int, lead: str = "") -> Markup:
-    """A bar for each bucket, in parts for the series, the largest at the foot. The values are counts."""
-    drawn = top_series(series)
+def stacked_bars(
+    title: str, times: Sequence[int], series: Sequence[Series], *, step_ms: int, lead: str = "", ranked: bool = True
+) -> Markup:
+    """A bar for each bucket, in parts for the series, the largest at the foot. The values are counts.
+
+    With `ranked` false a few series keep their order, and with it their colours whatever their values are.
+    """
+    drawn = top_series(series) if ranked else list(series)
     if not times or all(each.is_empty for each in drawn):
         return _empty(title, lead)
     sums = [sum(each.values[index] or 0 for each in drawn) for index in range(len(times))]

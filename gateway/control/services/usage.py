@@ -81,6 +81,20 @@ class Series:
         """Those that are told apart, by name."""
         return sorted({point.group for point in self.points if point.group is not None})
 
+    def by_group(self) -> dict[str | None, UsageRow]:
+        """Each group as one row; that of None is of the groups that are not told apart."""
+        found: dict[str | None, list[UsagePoint]] = {}
+        for point in self.points:
+            found.setdefault(point.group, []).append(point)
+        return {group: together(points, group or "") for group, points in found.items()}
+
+    def by_step(self) -> list[UsageRow]:
+        """Each step as one row, in the order of `times`."""
+        found: dict[int, list[UsagePoint]] = {at: [] for at in self.times}
+        for point in self.points:
+            found[point.at].append(point)
+        return [together(points) for points in found.values()]
+
 
 def read_span(now_ms: int, *, range_: str | None, start: str | None, end: str | None) -> Span:
     """The span that is asked for: a range up to now, or from `start` to `end` (left out: now). Raises BadRequest."""
