@@ -1,7 +1,8 @@
 """The whole gateway in this process, on a real uvicorn server and a real SQLite file, in front of a scripted upstream."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from gateway.app import Gateway
 from gateway.config import Secrets
 from gateway.dataplane.uvicorn_protocol import DeadlineProtocol
 from gateway.storage.sql.migrate import upgrade
+from tests.support.postgres_server import PostgresServer
+from tests.support.redis_server import RedisServer
 from tests.support.scripted_upstream import ScriptedUpstream
 
 TOKEN = "operator-token"
@@ -91,3 +94,26 @@ def start(tmp_path: Path) -> Start:
             await serving
 
     return started
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[tuple[PostgresServer, RedisServer]]:
+    with PostgresServer() as postgres, RedisServer() as redis:
+        yield postgres, redis
+
+
+@pytest.fixture(params=["embedded", pytest.param("shared", marks=pytest.mark.xdist_group("changes"))])
+def start_on_each_profile(request: pytest.FixtureRequest, start: Start) -> Start:
+    """Starts a gateway on the profile, whose stores are empty."""
+    if request.param == "embedded":
+        return start
+    postgres, redis = request.getfixturevalue("servers")
+    numbers = itertools.count(1)
+
+    def shared(**env: str) -> AbstractAsyncContextManager[Running]:
+        name = f"{request.node.name.partition('[')[0]}_{next(numbers)}"
+        postgres.psql(f"CREATE DATABASE {name}")
+        redis.ask("FLUSHALL")
+        return start(GATEWAY_DATABASE_URL=postgres.url_of(name), GATEWAY_REDIS_URL=redis.url, **env)
+
+    return shared

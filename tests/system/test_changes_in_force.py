@@ -1,43 +1,20 @@
 """A change that was acknowledged holds for every call that starts later, under load, on either storage profile."""
 
 import asyncio
-import itertools
 import time
-from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Self
 
 import pytest
 
-from tests.support.postgres_server import PostgresServer
-from tests.support.redis_server import RedisServer
 from tests.system.conftest import Running, Start
 
 CALLERS = 16
 
 
-@pytest.fixture(scope="module")
-def servers() -> Iterator[tuple[PostgresServer, RedisServer]]:
-    with PostgresServer() as postgres, RedisServer() as redis:
-        yield postgres, redis
-
-
-@pytest.fixture(params=["embedded", pytest.param("shared", marks=pytest.mark.xdist_group("changes"))])
-def start(request: pytest.FixtureRequest, start: Start) -> Start:
-    """Starts a gateway on the profile, whose stores are empty."""
-    if request.param == "embedded":
-        return start
-    postgres, redis = request.getfixturevalue("servers")
-    numbers = itertools.count(1)
-
-    def shared(**env: str) -> AbstractAsyncContextManager[Running]:
-        name = f"{request.node.name.partition('[')[0]}_{next(numbers)}"
-        postgres.psql(f"CREATE DATABASE {name}")
-        redis.ask("FLUSHALL")
-        return start(GATEWAY_DATABASE_URL=postgres.url_of(name), GATEWAY_REDIS_URL=redis.url, **env)
-
-    return shared
+@pytest.fixture
+def start(start_on_each_profile: Start) -> Start:
+    return start_on_each_profile
 
 
 @dataclass
