@@ -7,8 +7,9 @@ import pytest
 from gateway.control import sessions
 from gateway.control.context import People
 from gateway.domain.roles import INSTALLATION, Membership, Role
-from gateway.storage.sql import members
+from gateway.storage.sql import members, users
 from gateway.storage.sql.engine import AsyncEngine, reading, writing
+from gateway.storage.sql.users import UserStatus
 from tests.control.admin_api import Control, opened
 from tests.control.people_world import OPERATOR, PASSWORD, Browser, Person, add_person, add_session, browser, quick_passwords
 
@@ -123,10 +124,21 @@ async def test_sessions_end_after_a_month(control: Control, kim: Person) -> None
     """However often it is used, a session ends thirty days after it began."""
     control.clock.step = 0
     async with browser(control, kim) as page:
-        for _ in range(59):
-            control.clock.now += DAY // 2 - 1
+        began = control.clock.now
+        for _ in range(71):
+            control.clock.now += 10 * HOUR
             assert (await page.get("/admin/v1/me")).status_code == 200
-        control.clock.now = kim.user.created_at + 30 * DAY + 1
+        control.clock.now = began + 30 * DAY - 1
+        assert (await page.get("/admin/v1/me")).status_code == 200
+        control.clock.now += 1
+        assert (await page.get("/admin/v1/me")).status_code == 401
+
+
+async def test_a_session_of_somebody_disabled_does_not_count(control: Control, kim: Person) -> None:
+    """Even a session that is still there, as one that began while its person was being disabled, opens nothing."""
+    async with writing(control.services.engine) as conn:
+        await users.set_status(conn, kim.id, UserStatus.DISABLED)
+    async with browser(control, kim) as page:
         assert (await page.get("/admin/v1/me")).status_code == 401
 
 
