@@ -140,6 +140,7 @@ class Gateway:
             keys_per_workspace=settings.limits.keys_per_workspace,
             workspaces_per_account=settings.limits.workspaces_per_account,
             default_limits=defaults,
+            levels=self._admissions,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -56,6 +56,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._drain.begun = True
+        self._gateway.services.streams.end()
         if not self._retires:
             self._gateway.draining = True
             await self._wait(self._drain_seconds)

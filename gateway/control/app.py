@@ -18,6 +18,7 @@ from gateway.control.routes import (
     increases,
     keys,
     limits,
+    live,
     me,
     members,
     models,
@@ -30,7 +31,7 @@ from gateway.control.routes import (
 PREFIX = "/admin/v1"
 MAX_BODY_BYTES = 1 << 20
 
-_ROUTERS = (accounts, limits, increases, workspaces, grants, keys, models, upstreams, usage, audit, me, members, users)
+_ROUTERS = (accounts, limits, increases, live, workspaces, grants, keys, models, upstreams, usage, audit, me, members, users)
 
 
 def create_control(services: Services, extra_routes: Sequence[BaseRoute] = ()) -> FastAPI:

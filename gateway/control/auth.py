@@ -12,6 +12,7 @@ from starlette.requests import Request
 from gateway.control.context import Caller, Services
 from gateway.control.problems import BadCsrfToken, Unauthorized
 from gateway.control.sessions import cookie_name, csrf_token, find_session
+from gateway.control.streams import MEDIA_TYPE
 from gateway.domain.roles import operator
 
 TOKEN_ACTOR = "admin token"  # noqa: S105 — what the audit trail says, no secret
@@ -49,7 +50,8 @@ async def _by_session(request: Request, services: Services, secret: str) -> Call
         given = request.headers.get(CSRF_HEADER, "")
         if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), csrf_token(secret).encode()):
             raise BadCsrfToken
-    found = await find_session(services, secret)
+    # A page that watches by itself is no sign of anybody in front of it.
+    found = await find_session(services, secret, used=request.headers.get("accept") != MEDIA_TYPE)
     if found is None:
         raise Unauthorized("The session has ended; sign in again.")
     session, identity = found

@@ -8,8 +8,9 @@ from fastapi import Depends
 from starlette.requests import Request
 
 from gateway.control.passwords import Passwords
-from gateway.control.ports import Catalogue, Upstreams
+from gateway.control.ports import Catalogue, Levels, NoLevels, Upstreams
 from gateway.control.problems import Forbidden, NotFound
+from gateway.control.streams import Shared, Streams
 from gateway.domain.grants import NO_LIMITS, Limits
 from gateway.domain.roles import INSTALLATION, Identity, Place, Right
 from gateway.storage.sql.engine import AsyncEngine
@@ -53,6 +54,9 @@ class Services:
     default_limits: Limits = NO_LIMITS
     people: People = People()
     passwords: Passwords = field(default_factory=Passwords)
+    levels: Levels = field(default_factory=NoLevels)
+    streams: Streams = field(default_factory=Streams)
+    live: Shared = field(default_factory=Shared)
 
     @property
     def root_url(self) -> str:

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from gateway.domain import admission
+from gateway.domain.buckets import Claim
+from gateway.domain.faults import LimitsUnavailable
 from gateway.domain.grants import Model
 from gateway.domain.trials import Outcome, Trial
 from gateway.domain.upstreams import Upstream
@@ -52,3 +55,20 @@ class Upstreams(Protocol):
 
     async def try_out(self, upstream: Upstream, trial: Trial) -> Outcome:
         """Make one small call there, bounded in time and size, which neither health nor usage counts."""
+
+
+class Levels(Protocol):
+    """Who keeps the buckets of limits."""
+
+    async def levels(self, account_id: str, claims: Sequence[Claim]) -> admission.Levels:
+        """How full the buckets of these claims are, all of one account, and how many of its calls are open.
+
+        Raises `domain.faults.LimitsUnavailable` while nobody can tell.
+        """
+
+
+class NoLevels:
+    """Where no calls are taken, as in a management command, nobody keeps buckets."""
+
+    async def levels(self, account_id: str, claims: Sequence[Claim]) -> admission.Levels:
+        raise LimitsUnavailable(f"nobody keeps the {len(claims)} buckets of {account_id} here")

@@ -56,8 +56,11 @@ def oldest(services: Services) -> dict[str, int]:
     return {"alive_since": now - people.session_ms, "seen_since": now - people.session_idle_ms}
 
 
-async def find_session(services: Services, secret: str) -> tuple[SessionRow, Identity] | None:
-    """The session of a secret, with its person. None where it has ended, or the person is disabled. Raises StorageUnavailable."""
+async def find_session(services: Services, secret: str, *, used: bool = True) -> tuple[SessionRow, Identity] | None:
+    """The session of a secret, with its person. None where it has ended, or the person is disabled. Raises StorageUnavailable.
+
+    Unless it is `used`, the look does not count against the time after which an unused session ends.
+    """
     async with reading(services.engine) as conn:
         found = await sessions.find(conn, digest(services, secret))
         if found is None:
@@ -69,7 +72,7 @@ async def find_session(services: Services, secret: str) -> tuple[SessionRow, Ide
             return None
         identity = await identity_of(conn, user)
     now = services.now_ms()
-    if now - session.seen_at >= _SEEN_EVERY_MS:
+    if used and now - session.seen_at >= _SEEN_EVERY_MS:
         async with writing(services.engine) as conn:
             await sessions.seen(conn, session.id, now)
     return session, identity

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from gateway.control.app import create_control
 from gateway.control.context import People, Services
+from gateway.control.streams import Streams
 from gateway.domain import ids
 from gateway.domain.grants import Limits, Model
 from gateway.domain.trials import Outcome, Trial
@@ -173,6 +174,7 @@ async def opened(engine: AsyncEngine, people: People | None = None) -> AsyncIter
         base_url="http://127.0.0.1:8080/compatible-mode/v1",
         default_limits=Limits(),
         people=people or People(),
+        streams=Streams(longest_seconds=0.0),  # a client of the application itself has a reply only as a whole
     )
     app = create_control(services)
     transport = httpx2.ASGITransport(app=app)

@@ -50,6 +50,16 @@ async def of_workspace(conn: AsyncConnection, workspace_id: str) -> list[GrantRo
     return [_row(found) for found in (await conn.execute(query)).mappings()]
 
 
+async def of_models(conn: AsyncConnection, account_id: str, models: Collection[str]) -> dict[tuple[str, str], Limits]:
+    """What the account's workspaces are granted of these models, at most some hundred, by workspace and model."""
+    query = (
+        sa.select(grants.c.workspace_id, grants.c.model, grants.c.rpm, grants.c.tpm)
+        .join(workspaces, workspaces.c.id == grants.c.workspace_id)
+        .where(workspaces.c.account_id == account_id, grants.c.model.in_(sorted(models)))
+    )
+    return {(workspace, model): Limits(rpm=rpm, tpm=tpm) for workspace, model, rpm, tpm in await conn.execute(query)}
+
+
 async def put(conn: AsyncConnection, row: GrantRow) -> None:
     """Insert or replace a grant; the caller holds the account's row, so no other writer comes between."""
     limits = {"rpm": row.limits.rpm, "tpm": row.limits.tpm, "updated_at": row.updated_at}
