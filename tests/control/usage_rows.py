@@ -1,11 +1,17 @@
 """Rows of the ledger and refused calls, for tests of what is summed over them."""
 
+import asyncio
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from gateway.domain.credentials import KeyKind
 from gateway.domain.grants import KeyStatus, Principal
 from gateway.domain.ledger import Entry
-from gateway.storage.sql.engine import AsyncEngine
+from gateway.storage.sql.engine import AsyncEngine, create_engine
+from gateway.storage.sql.entries import store
 from gateway.storage.sql.ledger import SqlLedger
 from gateway.storage.sql.refusals import SqlRefusals
 
@@ -71,3 +77,21 @@ async def refuse(
     for _ in range(calls):
         refusals.count(at, caller, model, "limit_requests")
     await refusals.flush()
+
+
+def store_beside(data_dir: Path, entries: Sequence[Entry], refused: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Rows for the database of a gateway that runs, in a thread of its own: Playwright's loop runs in this one.
+
+    Each of `refused` names the arguments of `refuse`.
+    """
+
+    async def work() -> None:
+        engine = create_engine(f"sqlite+aiosqlite:///{data_dir / 'gateway.db'}")
+        for start in range(0, len(entries), 500):
+            await store(engine, entries[start : start + 500])
+        for each in refused:
+            await refuse(engine, **each)
+        await engine.dispose()
+
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(lambda: asyncio.run(work())).result()
