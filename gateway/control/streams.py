@@ -76,8 +76,8 @@ class EventStream(StreamingResponse):
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, content: Any, streams: Streams, place: Place) -> None:
-        super().__init__(content, headers=HEADERS)
+    def __init__(self, content: Any, streams: Streams, place: Place, status_code: int = 200) -> None:
+        super().__init__(content, status_code, HEADERS)
         self._streams = streams
         self._place = place
 
