@@ -8,7 +8,7 @@ from gateway.control.console.view import View
 from gateway.domain.roles import INSTALLATION, Place, Right
 
 Scope = Literal["workspace", "account", "all"]
-_LABELS: Mapping[Scope, str] = {"workspace": "This workspace", "account": "Whole account", "all": "All accounts"}
+LABELS: Mapping[Scope, str] = {"workspace": "This workspace", "account": "Whole account", "all": "All accounts"}
 
 
 def place_of(view: View, scope: Scope) -> Place:
@@ -21,12 +21,16 @@ def open_scopes(view: View, rights: Mapping[Scope, Right]) -> list[Scope]:
 
 
 def scope_tabs(
-    view: View, rights: Mapping[Scope, Right], chosen: Scope, query: Mapping[str, str | None]
+    view: View,
+    rights: Mapping[Scope, Right],
+    chosen: Scope,
+    query: Mapping[str, str | None],
+    labels: Mapping[Scope, str] = LABELS,
 ) -> list[dict[str, object]]:
     """Links for `ui.tabs` that keep the rest of the query; nothing where there is no choice."""
     known = open_scopes(view, rights)
     return [
-        {"label": _LABELS[scope], "url": address(view, {**query, "scope": scope}), "current": scope == chosen}
+        {"label": labels[scope], "url": address(view, {**query, "scope": scope}), "current": scope == chosen}
         for scope in known
         if len(known) > 1
     ]
