@@ -17,7 +17,7 @@ from gateway.domain import ids
 from gateway.domain.roles import INSTALLATION, Membership, Place, Role
 from gateway.storage.sql import accounts, members, sessions, users, workspaces
 from gateway.storage.sql.accounts import AccountRow
-from gateway.storage.sql.engine import writing
+from gateway.storage.sql.engine import reading, writing
 from gateway.storage.sql.sessions import SessionRow
 from gateway.storage.sql.users import UserRow, UserStatus
 from gateway.storage.sql.workspaces import WorkspaceRow
@@ -139,3 +139,48 @@ async def browser(
     transport = httpx2.ASGITransport(app=control.app, client=(client, 1))
     async with httpx2.AsyncClient(transport=transport, base_url=origin, headers=headers, cookies=cookies) as http:
         yield Browser(http)
+
+
+@dataclass
+class Team:
+    """An account with a workspace, its owner and its admin."""
+
+    account_id: str
+    workspace_id: str
+    owner: Person
+    admin: Person
+
+
+@pytest.fixture
+async def team(control: Control) -> Team:
+    await add_person(control, OPERATOR)
+    account_id, _ = await add_account(control)
+    workspace_id = await add_workspace(control, account_id)
+    boss = await add_person(control, owner(account_id), email="owner@example.com")
+    admin = await add_person(control, held("admin", account_id, workspace_id), email="admin@example.com")
+    return Team(account_id, workspace_id, boss, admin)
+
+
+async def send(control: Control, person: Person, method: str, path: str, body: object = None) -> httpx2.Response:
+    async with browser(control, person) as page:
+        return await page.send(method, path, body)
+
+
+async def invite(
+    control: Control, person: Person, role: str, place: dict[str, str], email: str = "new@example.com"
+) -> httpx2.Response:
+    return await send(control, person, "POST", "/invitations", {"email": email, "role": role, **place})
+
+
+async def join(control: Control, path: str, name: str = "New", password: str = PASSWORD) -> httpx2.Response:
+    async with browser(control, client="192.0.2.50") as page:
+        return await page.form(path, name=name, password=password)
+
+
+async def roles(control: Control, email: str) -> set[tuple[str, str]]:
+    """What somebody holds: role and place."""
+    async with reading(control.services.engine) as conn:
+        found = await users.by_email(conn, email)
+        return (
+            set() if found is None else {(each.role.value, each.place.scope) for each in await members.of_user(conn, found[0].id)}
+        )
