@@ -15,8 +15,12 @@ function show(input) {
   counter.toggleAttribute("data-over", length > Number(input.dataset.counter));
 }
 
-/** Shows the counters of a page, and keeps them right when fields are typed in, filled or emptied. */
+let started = false;
+
+/** Shows the counters of a page, and keeps them right when fields are typed in, filled or emptied. Every page has called it. */
 export function startCounters() {
+  if (started) return;
+  started = true;
   const all = (root) => root.querySelectorAll("[data-counter]").forEach(show);
   all(document);
   document.addEventListener("input", (event) => {

@@ -3,7 +3,6 @@
 // The secret stands in the dialog's text and nowhere else: in no field (which a browser may fill again), no address, no storage.
 // It goes when the dialog closes, which loads the page again, and when the page is left. As long as it was not copied, both ask.
 
-import { startCounters } from "./counter.js";
 import { SNIPPETS } from "./snippets.js";
 import { startTabs } from "./tabs.js";
 import { toastLater } from "./toasts.js";
@@ -132,5 +131,4 @@ class OneLook {
 }
 
 startTabs();
-startCounters();
 for (const step of document.querySelectorAll('[data-step="secret"]')) new OneLook(step.closest("dialog"));
