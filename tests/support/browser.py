@@ -1,5 +1,6 @@
 """Debian's Chromium, driven by Playwright, and axe-core, which finds what keeps people out."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
@@ -22,6 +23,7 @@ def chromium() -> Iterator[Browser]:
         try:
             yield browser
         finally:
+            asyncio._set_running_loop(browser._loop)  # taken away between tests, see the console's conftest.py
             browser.close()
 
 

@@ -1,5 +1,6 @@
 """One gateway and one browser for all tests of the console that a process runs."""
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -21,3 +22,17 @@ def console(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
     world = Console(browser, tmp_path_factory.mktemp("console") / "data", {"GATEWAY_LIMITS_WORKSPACES_PER_ACCOUNT": "300"})
     yield world
     world.close()
+
+
+@pytest.fixture(autouse=True)
+def _own_loop(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Between its calls Playwright leaves its event loop marked as the running one, which would keep the asynchronous tests that
+    come after in the same process from running theirs.
+    """
+    if "browser" not in request.fixturenames:
+        yield
+        return
+    running: Browser = request.getfixturevalue("browser")
+    asyncio._set_running_loop(running._loop)
+    yield
+    asyncio._set_running_loop(None)
