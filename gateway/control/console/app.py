@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from gateway.control.console import assets, grants, home, keys, profile, sign_in
+from gateway.control.console import accounts, assets, audit, grants, home, keys, limits, profile, sign_in, usage, workspaces
 
 PREFIX = "/console"
 
@@ -10,6 +10,6 @@ PREFIX = "/console"
 def console_router() -> APIRouter:
     """Every page and file of the console. None of it is in the description of the admin API."""
     router = APIRouter(include_in_schema=False)
-    for module in (assets, home, sign_in, profile, grants, keys):
+    for module in (assets, home, sign_in, profile, grants, keys, limits, usage, workspaces, accounts, audit):
         router.include_router(module.router)
     return router

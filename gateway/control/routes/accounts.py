@@ -5,7 +5,7 @@ from fastapi import APIRouter
 from gateway.control import schemas_workspaces as schemas
 from gateway.control.context import KnownCaller, UsedServices
 from gateway.control.policy import GuardedRoute, needs
-from gateway.control.schemas import PAGE, Cursor, Id, Limit, Listing, when
+from gateway.control.schemas import PAGE, Cursor, Filter, Id, Limit, Listing, when
 from gateway.control.services import accounts
 from gateway.domain.roles import Right
 from gateway.storage.sql.accounts import AccountRow
@@ -20,10 +20,10 @@ def _shown(row: AccountRow) -> dict[str, object]:
 @router.get("")
 @needs(Right.SIGNED_IN)
 async def list_accounts(
-    *, services: UsedServices, caller: KnownCaller, limit: Limit = PAGE, cursor: Cursor = None
+    *, services: UsedServices, caller: KnownCaller, q: Filter = None, limit: Limit = PAGE, cursor: Cursor = None
 ) -> Listing[schemas.Account]:
-    """All accounts, in the order they were made."""
-    page = await accounts.find(services, caller, limit=limit, cursor=cursor)
+    """Accounts, in the order they were made; `q` is a part of the name or of the ID."""
+    page = await accounts.find(services, caller, search=q, limit=limit, cursor=cursor)
     return Listing(data=[schemas.Account.model_validate(_shown(row)) for row in page.rows], next_cursor=page.next_cursor)
 
 

@@ -38,7 +38,7 @@ async def list_workspaces(
     cursor: Cursor = None,
 ) -> Listing[schemas.Workspace]:
     """Workspaces, in the order they were made; `q` is a part of the name or of the ID."""
-    page = await workspaces.find(services, caller, account_id=account_id, search=q, limit=limit, cursor=cursor)
+    page = await workspaces.find(services, caller, account_id=account_id, search=q, limit=limit, cursor=cursor, counted=True)
     return Listing(data=[_shown(row) for row in page.rows], next_cursor=page.next_cursor)
 
 

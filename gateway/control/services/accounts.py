@@ -1,5 +1,7 @@
 """Accounts."""
 
+from collections.abc import Collection
+
 from gateway.control.context import Caller, Services
 from gateway.control.paging import Page, after_time, cut
 from gateway.control.problems import NotFound
@@ -9,7 +11,7 @@ from gateway.domain.roles import Place, Right
 from gateway.storage.sql import accounts, workspaces
 from gateway.storage.sql.accounts import AccountRow
 from gateway.storage.sql.engine import AsyncConnection, reading, writing
-from gateway.storage.sql.workspaces import WorkspaceRow
+from gateway.storage.sql.workspaces import OfAccount, WorkspaceRow
 
 DEFAULT_WORKSPACE_NAME = "default"
 MISSING = "There is no account of this ID."
@@ -65,3 +67,10 @@ async def find(
     async with reading(services.engine) as conn:
         rows = await accounts.page(conn, only=caller.identity.accounts(), search=search, limit=limit + 1, after=after)
     return cut(rows, limit, lambda row: (row.created_at, row.id))
+
+
+async def workspaces_of(services: Services, caller: Caller, account_ids: Collection[str]) -> dict[str, OfAccount]:
+    """What workspaces these accounts have, by account. Raises Forbidden."""
+    caller.require(Right.MANAGE_ACCOUNTS)
+    async with reading(services.engine) as conn:
+        return await workspaces.of_accounts(conn, account_ids)

@@ -46,6 +46,13 @@ async def create(services: Services, caller: Caller, name: str, account_id: str 
     return row
 
 
+async def count(services: Services, caller: Caller, account_id: str) -> int:
+    """How many workspaces the account has. Raises NotFound, Forbidden."""
+    async with reading(services.engine) as conn:
+        await accounts.require(conn, caller, account_id, Right.MANAGE_WORKSPACES)
+        return await workspaces.count(conn, account_id)
+
+
 async def get(services: Services, caller: Caller, workspace_id: str, right: Right = Right.READ_WORKSPACE) -> WorkspaceRow:
     """Raises NotFound, Forbidden."""
     async with reading(services.engine) as conn:
@@ -67,12 +74,24 @@ async def rename(services: Services, caller: Caller, workspace_id: str, name: st
 
 
 async def find(
-    services: Services, caller: Caller, *, account_id: str | None, search: str | None, limit: int, cursor: str | None
+    services: Services,
+    caller: Caller,
+    *,
+    account_id: str | None,
+    search: str | None,
+    limit: int,
+    cursor: str | None,
+    counted: bool = False,
 ) -> Page[WorkspaceRow]:
-    """The workspaces that the caller sees, in the order they were made. Raises BadRequest for a wrong cursor."""
+    """The workspaces that the caller sees, in the order they were made; `counted` says whether what each has is counted.
+
+    Raises BadRequest for a wrong cursor.
+    """
     caller.require_signed_in()
     after = after_time(cursor)
     visible = caller.identity.visible()
     async with reading(services.engine) as conn:
-        rows = await workspaces.page(conn, visible=visible, account_id=account_id, search=search, limit=limit + 1, after=after)
+        rows = await workspaces.page(
+            conn, visible=visible, account_id=account_id, search=search, limit=limit + 1, after=after, counted=counted
+        )
     return cut(rows, limit, lambda row: (row.created_at, row.id))

@@ -1,6 +1,8 @@
 """Workspaces: each belongs to one account; one of an account's is its default."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -12,7 +14,9 @@ from gateway.storage.sql.visible import visible_to
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceRow:
-    """`created_at` is Unix time in milliseconds; `key_count` and `grant_count` count the keys and the models that it has."""
+    """`created_at` is Unix time in milliseconds; `key_count` and `grant_count` count the keys and the grants that it has, where
+    somebody asked for that.
+    """
 
     id: str
     account_id: str
@@ -28,15 +32,8 @@ def _count_of(table: sa.Table) -> sa.ScalarSelect[int]:
     return query.correlate(workspaces).scalar_subquery()
 
 
-_COLUMNS = (
-    workspaces.c.id,
-    workspaces.c.account_id,
-    workspaces.c.name,
-    workspaces.c.is_default,
-    workspaces.c.created_at,
-    _count_of(api_keys),
-    _count_of(grants),
-)
+_COLUMNS = (workspaces.c.id, workspaces.c.account_id, workspaces.c.name, workspaces.c.is_default, workspaces.c.created_at)
+_COUNTED = (*_COLUMNS, _count_of(api_keys), _count_of(grants))
 
 
 async def insert(conn: AsyncConnection, row: WorkspaceRow) -> None:
@@ -48,7 +45,7 @@ async def insert(conn: AsyncConnection, row: WorkspaceRow) -> None:
 
 
 async def get(conn: AsyncConnection, workspace_id: str) -> WorkspaceRow | None:
-    found = (await conn.execute(sa.select(*_COLUMNS).where(workspaces.c.id == workspace_id))).one_or_none()
+    found = (await conn.execute(sa.select(*_COUNTED).where(workspaces.c.id == workspace_id))).one_or_none()
     return None if found is None else WorkspaceRow(*found)
 
 
@@ -56,6 +53,23 @@ async def count(conn: AsyncConnection, account_id: str) -> int:
     """How many workspaces the account has, its default one included."""
     query = sa.select(sa.func.count()).select_from(workspaces).where(workspaces.c.account_id == account_id)
     return (await conn.execute(query)).scalar_one()
+
+
+@dataclass(frozen=True, slots=True)
+class OfAccount:
+    """The workspaces of an account: how many, and the ID of the default one."""
+
+    count: int
+    default_id: str
+
+
+async def of_accounts(conn: AsyncConnection, account_ids: Collection[str]) -> dict[str, OfAccount]:
+    """What workspaces these accounts have, by account."""
+    query = sa.select(
+        workspaces.c.account_id, sa.func.count(), sa.func.max(sa.case((workspaces.c.is_default, workspaces.c.id), else_=""))
+    )
+    query = query.where(workspaces.c.account_id.in_(sorted(account_ids))).group_by(workspaces.c.account_id)
+    return {account_id: OfAccount(count, default_id) for account_id, count, default_id in await conn.execute(query)}
 
 
 async def rename(conn: AsyncConnection, account_id: str, workspace_id: str, name: str) -> None:
@@ -72,12 +86,15 @@ async def page(
     search: str | None,
     limit: int,
     after: tuple[int, str] | None,
+    counted: bool,
 ) -> list[WorkspaceRow]:
     """At most `limit` of the visible workspaces in the order they were made, behind the one made at `after` (its time and ID).
 
-    `search` is a part of the name or of the ID, in any case.
+    `search` is a part of the name or of the ID, in any case; `counted` says whether what each has is counted.
     """
-    query = sa.select(*_COLUMNS).order_by(workspaces.c.created_at, workspaces.c.id).limit(limit)
+    query: sa.Select[Any] = (
+        sa.select(*(_COUNTED if counted else _COLUMNS)).order_by(workspaces.c.created_at, workspaces.c.id).limit(limit)
+    )
     query = query.where(visible_to(workspaces, visible))
     if account_id is not None:
         query = query.where(workspaces.c.account_id == account_id)
