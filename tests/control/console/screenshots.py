@@ -54,6 +54,10 @@ def _switcher(page: Page) -> None:
     page.locator(".switcher").click()
 
 
+def _live(page: Page) -> None:
+    page.wait_for_timeout(3000)  # a first event has come
+
+
 SCENES = [
     Scene("sign-in", lambda _world: "/console/sign-in", signed_in=False),
     Scene("invitation", _invitation, signed_in=False),
@@ -64,6 +68,8 @@ SCENES = [
     Scene("workspaces", _page("workspaces")),
     Scene("grants", _page("edit")),
     Scene("limits", _page("limits")),
+    Scene("limits-live", _page("limits?show=live"), _live),
+    Scene("limits-increases", _page("limits?show=increases")),
     Scene("members", _page("members?scope=account")),
     Scene("audit", _page("audit?scope=account")),
     Scene("models", _page("models")),
@@ -83,9 +89,13 @@ def _picture(world: Showcase, scene: Scene, folder: Path, *, scheme: str, size: 
         page.goto(scene.path(world))
         page.wait_for_load_state("load")
         scene.act(page)
+        if scene.whole:
+            # Not a picture of the whole page: what sticks to the window's edge would stand in its middle.
+            tall = page.evaluate("document.documentElement.scrollHeight")
+            page.set_viewport_size({"width": width, "height": max(height, tall)})
         page.wait_for_timeout(600)  # what moves has come to rest
         file = folder / f"{scene.name}-{size}-{scheme}.png"
-        page.screenshot(path=file, full_page=scene.whole)
+        page.screenshot(path=file)
     return file
 
 
@@ -103,7 +113,7 @@ def main(into: Path, only: tuple[str, ...], scheme: tuple[str, ...], size: tuple
         world = Showcase(browser, Path(folder) / "data")
         try:
             for scene in scenes:
-                if scene.name == "limits":
+                if scene.name == "limits-live":
                     world.drive(_DRIVE_SECONDS)
                 for one_scheme in scheme or ("light", "dark"):
                     for one_size in size or SIZES:

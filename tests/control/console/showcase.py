@@ -18,7 +18,7 @@ from gateway.domain.ledger import Entry
 from gateway.storage.sql.engine import create_engine
 from gateway.storage.sql.entries import store
 from gateway.storage.sql.refusals import SqlRefusals
-from tests.control.console.console_world import Console, Person
+from tests.control.console.console_world import Console
 
 HOUR_MS = 3_600_000
 DAYS = 30
@@ -51,7 +51,8 @@ class Showcase:
         self.random = random.Random(7)
         self.console = Console(browser, data_dir)
         gateway = self.console.gateway
-        self.account = gateway.admin("GET", "/accounts")["data"][0]["id"]
+        self.account = self.console.account("Northwind Robotics")
+        self.operator = self.console.person("operator", name="Mira Novak")
         self._models()
         self.workspaces = {name: self.console.workspace(name, self.account) for name in TEAMS}
         self.keys: dict[str, list[dict[str, str]]] = {}
@@ -61,6 +62,8 @@ class Showcase:
                 gateway.admin("PUT", path, {"rpm": rpm, "tpm": tpm})
             self.keys[team] = [gateway.create_key(self.workspaces[team], text) for text in KEYS[team]]
         gateway.admin("POST", f"/api-keys/{self.keys['Production'][2]['id']}/disable")
+        increase = {"model": "qwen-plus", "rpm": 2_400, "minutes": 1_440, "reason": "Launch of the new assistant"}
+        gateway.admin("POST", f"/accounts/{self.account}/increases", increase)
         self._people()
         self._history()
 
@@ -86,7 +89,7 @@ class Showcase:
         console.person("viewer", account_id=self.account, name="Sam Osei")
         invitation = {"email": "noor@example.com", "role": "member", "workspace_id": production}
         console.gateway.admin("POST", "/invitations", invitation)
-        console.gateway.create_account("Harbour Logistics")
+        console.account("Harbour Logistics")
 
     def _history(self) -> None:
         """A month of calls, as the gateway would have recorded them; it goes on meanwhile."""
@@ -160,10 +163,6 @@ class Showcase:
                     key = self.keys[team][self.random.randrange(2)]["key"]
                     body = {"model": model, "messages": [{"role": "user", "content": "Hello " * self.random.randint(5, 60)}]}
                     client.post("/chat/completions", json=body, headers={"authorization": f"Bearer {key}"})
-
-    @property
-    def operator(self) -> Person:
-        return self.console.operator
 
     def close(self) -> None:
         self.console.close()
