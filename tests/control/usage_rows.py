@@ -1,7 +1,7 @@
 """Rows of the ledger and refused calls, for tests of what is summed over them."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -80,7 +80,7 @@ async def refuse(
 
 
 def store_beside(data_dir: Path, entries: Sequence[Entry], refused: Sequence[Mapping[str, Any]] = ()) -> None:
-    """Rows for the database of a gateway that runs, in a thread of its own: Playwright's loop runs in this one.
+    """Rows for the database of a gateway that runs.
 
     Each of `refused` names the arguments of `refuse`.
     """
@@ -93,5 +93,10 @@ def store_beside(data_dir: Path, entries: Sequence[Entry], refused: Sequence[Map
             await refuse(engine, **each)
         await engine.dispose()
 
+    run_beside(work)
+
+
+def run_beside(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run it in a thread of its own: Playwright's loop runs in this one."""
     with ThreadPoolExecutor(1) as threads:
         threads.submit(lambda: asyncio.run(work())).result()
