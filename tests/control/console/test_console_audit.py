@@ -195,7 +195,7 @@ def test_everybody_reads_of_their_own_places(console: Console) -> None:
             expect(page.get_by_role("heading", name="Not for you")).to_be_visible()
     with console.page(console.person("owner", account_id=account)) as page:
         page.goto(f"/console/w/{workspace}/audit")
-        expect(page.get_by_role("main").get_by_text(other, exact=True)).to_be_visible()
+        expect(page.locator(".event-target", has_text=other)).to_be_visible()
         expect(page.get_by_role("navigation", name="Whose changes").get_by_role("link")).to_have_text(
             ["This workspace", "Whole account"]
         )
