@@ -19,6 +19,7 @@ _COMMANDS = {
     "grants": "grants",
     "limits": "limits",
     "upstreams": "upstreams",
+    "users": "users",
     "usage": "usage",
     "audit": "accounts",
 }

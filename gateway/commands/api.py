@@ -62,8 +62,8 @@ class Api:
     def patch(self, path: str, body: Mapping[str, Any]) -> Any:
         return self._send("PATCH", path, body=body)
 
-    def delete(self, path: str) -> None:
-        self._send("DELETE", path)
+    def delete(self, path: str) -> Any:
+        return self._send("DELETE", path)
 
     def every(self, path: str, **query: object) -> dict[str, Any]:
         """A list with all its pages as one."""
