@@ -91,6 +91,7 @@ def check_accessible(page: Page) -> None:
     for scheme in ("light", "dark"):
         # Without motion, so that no colour is looked at on its way from one scheme to the other.
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        _settle(page)
         assert violations(page) == [], scheme
     page.emulate_media(color_scheme="light")
 
@@ -98,9 +99,15 @@ def check_accessible(page: Page) -> None:
 def check_fits(page: Page) -> None:
     """Nothing sticks out sideways on a phone."""
     page.set_viewport_size({"width": 360, "height": 780})
+    _settle(page)
     wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert wide <= 0, f"{wide} px stick out"
     page.set_viewport_size({"width": 1440, "height": 900})
+
+
+def _settle(page: Page) -> None:
+    """Wait until the page has been laid out and drawn as it is now, which takes a frame, and one more for what watches sizes."""
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))))")
 
 
 __all__ = ["PASSWORD", "Console", "Person", "check_accessible", "check_fits", "expect"]
