@@ -303,6 +303,16 @@ def test_a_chart_is_read_off(page: Page) -> None:
     expect(tip).to_be_hidden()
 
 
+def test_a_chart_is_read_off_by_touch(browser: Browser, address: str) -> None:
+    """What a finger asked for stays when it is lifted, until the next touch elsewhere."""
+    with opened(browser, address, viewport={"width": 390, "height": 844}, has_touch=True) as page:
+        frame = page.get_by_role("group", name="Calls by model")
+        frame.locator(".chart-plot").tap(position={"x": 1, "y": 50})
+        expect(frame.locator(".chart-tip")).to_contain_text("30 Jan 2026, 12:00\u201313:00 UTC")
+        page.get_by_role("heading", name="Calls by model").tap()
+        expect(frame.locator(".chart-tip")).to_be_hidden()
+
+
 def test_times_are_the_readers_own(page: Page) -> None:
     """A time reads in the browser's time zone, and its title has the zone."""
     shown = page.locator(f'time[data-time="full"][datetime="{time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(NOW / 1000))}"]')

@@ -140,7 +140,9 @@ export function startPlots(root = document) {
     const plot = new Plot(frame);
     frame.addEventListener("pointermove", (event) => plot.onPointer(event));
     frame.addEventListener("pointerdown", (event) => plot.onPointer(event));
-    frame.addEventListener("pointerleave", () => plot.hide());
+    // A finger leaves as soon as it is lifted; what it asked for stays until the next touch elsewhere.
+    frame.addEventListener("pointerleave", (event) => event.pointerType !== "touch" && plot.hide());
+    document.addEventListener("pointerdown", (event) => frame.contains(event.target) || plot.hide());
     frame.addEventListener("keydown", (event) => plot.onKey(event));
     frame.addEventListener("blur", () => plot.hide());
   }
