@@ -1,5 +1,7 @@
 """Members: who has which role in an account, a workspace, or the installation."""
 
+from collections.abc import Iterable
+
 from gateway.control import sessions
 from gateway.control.context import Caller, Services
 from gateway.control.paging import Page, after_time, cut
@@ -8,6 +10,7 @@ from gateway.control.services import accounts, people, workspaces
 from gateway.control.services.audit import record
 from gateway.domain.roles import INSTALLATION, PLACES, Membership, Place, Right, Role, may_give
 from gateway.storage.sql import links, members, users
+from gateway.storage.sql import places as stored_places
 from gateway.storage.sql.engine import AsyncConnection, reading, writing
 from gateway.storage.sql.members import MemberRow
 from gateway.storage.sql.users import UserRow
@@ -47,6 +50,15 @@ async def find(
         place = await place_of(conn, caller, account_id, workspace_id)
         rows = await members.page(conn, place, search=search, limit=limit + 1, after=after)
     return cut(rows, limit, lambda row: (row.created_at, row.user.id + row.membership.place.scope))
+
+
+async def place_names(services: Services, caller: Caller, places: Iterable[Place]) -> dict[str, str]:
+    """The names of the accounts and workspaces of places, by ID, of those that the caller sees."""
+    caller.require_signed_in()
+    seen = {place for place in places if place.account_id and caller.identity.may(Right.SEE_ACCOUNT, place)}
+    seen = {place for place in seen if not place.workspace_id or caller.identity.may(Right.READ_WORKSPACE, place)}
+    async with reading(services.engine) as conn:
+        return await stored_places.names(conn, seen)
 
 
 def require_giving(caller: Caller, role: Role, place: Place) -> None:

@@ -52,8 +52,8 @@ async def find(services: Services, caller: Caller, *, search: str | None, limit:
     async with reading(services.engine) as conn:
         rows = await users.page(conn, search=search, limit=limit + 1, after=after)
         page = cut(rows, limit, lambda row: (row.created_at, row.id))
-        people = [Person(user, await members.of_user(conn, user.id)) for user in page.rows]
-    return Page(people, page.next_cursor)
+        held = await members.of_users(conn, [user.id for user in page.rows])
+    return Page([Person(user, held[user.id]) for user in page.rows], page.next_cursor)
 
 
 async def get(services: Services, caller: Caller, user_id: str) -> Person:

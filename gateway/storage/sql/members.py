@@ -1,6 +1,6 @@
 """Who has which role where."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -30,6 +30,15 @@ def membership(role: str, account_id: str | None, workspace_id: str | None) -> M
 async def of_user(conn: AsyncConnection, user_id: str) -> tuple[Membership, ...]:
     query = sa.select(*_PLACED).where(members.c.user_id == user_id).order_by(members.c.scope)
     return tuple(membership(*found) for found in await conn.execute(query))
+
+
+async def of_users(conn: AsyncConnection, user_ids: Collection[str]) -> dict[str, tuple[Membership, ...]]:
+    """The roles of each of these people, by their IDs."""
+    query = sa.select(members.c.user_id, *_PLACED).where(members.c.user_id.in_(sorted(user_ids))).order_by(members.c.scope)
+    found: dict[str, tuple[Membership, ...]] = dict.fromkeys(user_ids, ())
+    for user_id, *placed in await conn.execute(query):
+        found[user_id] += (membership(*placed),)
+    return found
 
 
 async def put(conn: AsyncConnection, user_id: str, given: Membership, now_ms: int) -> None:
