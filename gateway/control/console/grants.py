@@ -30,6 +30,21 @@ class Row:
     others: Limits
     is_gone: bool
 
+    @property
+    def attributes(self) -> dict[str, int | str]:
+        """What grants.js reads of it, besides the names."""
+        levels = {"base-": self.account, "others-": self.others, "": self.granted or NO_LIMITS}
+        found: dict[str, int | str] = {}
+        for level, limits_there in levels.items():
+            for name, value in (("rpm", limits_there.rpm), ("tpm", limits_there.tpm)):
+                if value is not None:
+                    found[f"data-{level}{name}"] = value
+        if self.granted is not None:
+            found["data-granted"] = ""
+        if self.is_gone:
+            found["data-gone"] = ""
+        return found
+
 
 @router.get("/edit")
 @needs(Right.READ_WORKSPACE)
