@@ -19,6 +19,5 @@ async def names(conn: AsyncConnection, places: Collection[Place]) -> dict[str, s
         ids = sorted(each for each in wanted if each is not None)
         if ids:
             query = sa.select(table.c.id, table.c.name).where(table.c.id.in_(ids))
-            for row_id, name in await conn.execute(query):
-                found[row_id] = name
+            found |= dict((await conn.execute(query)).tuples().all())
     return found

@@ -92,7 +92,8 @@ def check_accessible(page: Page) -> None:
         # Without motion, so that no colour is looked at on its way from one scheme to the other.
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         _settle(page)
-        assert violations(page) == [], scheme
+        found = violations(page)
+        assert found == [], f"{scheme}: {found}"
     page.emulate_media(color_scheme="light")
 
 
