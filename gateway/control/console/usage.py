@@ -14,11 +14,11 @@ from gateway.control.console.view import PageView, View
 from gateway.control.policy import GuardedRoute, needs
 from gateway.control.schemas import Filter, when
 from gateway.control.services import usage
-from gateway.control.services.usage import Series, Wanted
+from gateway.control.services.usage import Overview, Wanted
 from gateway.domain.roles import Right
-from gateway.storage.sql.usage import GroupBy, UsageRow
+from gateway.storage.sql.usage import GroupBy, UsageRow, total
 
-MOST_KEYS = 1000
+MOST_KEYS, MOST_ROWS = 1000, 100
 _RIGHTS: Mapping[Scope, Right] = {"workspace": Right.READ_WORKSPACE, "account": Right.READ_ACCOUNT, "all": Right.READ_ACCOUNT}
 _SCOPES: Mapping[Scope, str] = {"workspace": "this workspace", "account": "the whole account", "all": "all accounts"}
 _RANGES = {"3h": "3 hours", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
@@ -102,18 +102,17 @@ async def usage_page(
     )
     now = view.services.now_ms()
     span, wanted = usage.read_span(now, range_=range_, start=None, end=None), asked.wanted(view)
-    found = await usage.over_time(view.services, view.caller, span, usage.STEP_OF[range_], wanted)
-    names = await usage.names_of(view.services, by, found.groups)
-    plots = usage_plots.plots(
-        found, {group: label(by, group, names) for group in found.groups}, _GROUPS[by] if by == "key" else by
-    )
+    found = await usage.overview(view.services, view.caller, span, usage.STEP_OF[range_], wanted, largest=usage_plots.MOST_APART)
+    names = await usage.names_of(view.services, by, {*(row.group for row in found.rows[:MOST_ROWS]), *found.largest})
+    by_text = _GROUPS[by] if by == "key" else by
+    plots = usage_plots.plots(found, [label(by, group, names) for group in found.largest], by_text)
     return view.page(
         "usage.html",
         "Usage",
         asked=asked,
         group_label=_GROUPS[by],
         scope_text=_SCOPES[scope],
-        by_text=_GROUPS[by] if by == "key" else by,
+        by_text=by_text,
         range_label=_RANGES[range_],
         span_text=usage_plots.span_text(found.span, now),
         step_text=duration(found.step_ms),
@@ -122,7 +121,7 @@ async def usage_page(
         tabs=_tabs(view, asked),
         choices=await _choices(view, asked),
         clear_url=address(view, asked.query(model="", workspace="", key="")),
-        total=usage.together(found.points),
+        total=found.total,
         groups=_groups(view, asked, found, names),
         plots=plots,
         csv_urls=_csv_urls(wanted, found),
@@ -141,14 +140,11 @@ def cut(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 12]}…{text[-11:]}"
 
 
-def _groups(view: View, asked: Asked, found: Series, names: Mapping[str, str]) -> list[Group]:
-    """The rows of the table, most tokens first, and what is not told apart behind them."""
-    rows = found.by_group()
-    others = rows.pop(None, None)
-    ranked = sorted(rows.values(), key=lambda row: (-row.input_tokens - row.output_tokens, -row.calls, row.group))
-    groups = [_group(view, asked, row, names) for row in ranked]
-    if others is not None:
-        groups.append(Group(f"{found.others} others", "In the CSV each has a row of its own.", others))
+def _groups(view: View, asked: Asked, found: Overview, names: Mapping[str, str]) -> list[Group]:
+    """The rows of the table, and those that are too many for it as one."""
+    groups = [_group(view, asked, row, names) for row in found.rows[:MOST_ROWS]]
+    if rest := found.rows[MOST_ROWS:]:
+        groups.append(Group(f"{len(rest)} others", "In the CSV each has a row of its own.", total(rest)))
     return groups
 
 
@@ -202,7 +198,7 @@ def _with_chosen(choice: Choice, chosen: str) -> Choice:
     return Choice(choice.name, choice.label, [("", "All"), *choice.options, *([] if known or not chosen else [(chosen, chosen)])])
 
 
-def _csv_urls(wanted: Wanted, found: Series) -> dict[str, str]:
+def _csv_urls(wanted: Wanted, found: Overview) -> dict[str, str]:
     """The same numbers of the admin API, of exactly the span that is shown."""
     query = {**asdict(wanted), "start": when(found.span.start_ms), "end": when(found.span.end_ms), "format": "csv"}
     over_time = {**query, "step": str(found.step_ms // 1000)}

@@ -1,6 +1,6 @@
 """Usage over time as plots, and the numbers in them as rows of tables."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -8,8 +8,11 @@ from markupsafe import Markup
 
 from gateway.control.console.charts import MOST_SERIES, OTHER, line_chart, stacked_bars
 from gateway.control.console.charts import Series as Plotted
-from gateway.control.services.usage import Series, Span
+from gateway.control.services.usage import Overview, Span
 from gateway.storage.sql.usage import UsageRow
+
+MOST_APART = MOST_SERIES - 1
+"""So many groups have a colour of their own; the last is for all others."""
 
 _DAY_MS = 86_400_000
 _LEAST, _WHOLE = 0.01, 10
@@ -25,9 +28,10 @@ class Plots:
     steps: Sequence[UsageRow]
 
 
-def plots(found: Series, labels: Mapping[str, str], group: str) -> Plots:
-    """The plots of what was found; `group` says by what the calls are told apart."""
-    times, steps, calls = list(found.times), found.by_step(), calls_by_group(found, labels)
+def plots(found: Overview, labels: Sequence[str], group: str) -> Plots:
+    """The plots of what was found; `group` says by what the calls are told apart, `labels` are those of the largest groups."""
+    times, steps = found.times, [step.total for step in found.steps]
+    calls = calls_by_group(found, labels)
 
     def values(label: str, of: Callable[[UsageRow], float | None]) -> Plotted:
         return Plotted(label, [of(row) for row in steps])
@@ -48,20 +52,12 @@ def plots(found: Series, labels: Mapping[str, str], group: str) -> Plots:
     return Plots(drawn, [step_label(at, found.step_ms) for at in times], calls, steps)
 
 
-def calls_by_group(found: Series, labels: Mapping[str, str]) -> list[Plotted]:
-    """Calls over time of the groups that have the most; all beyond the seventh, where there are more than eight, as one."""
-    at = {start: index for index, start in enumerate(found.times)}
-    values: dict[str | None, list[float | None]] = {}
-    for point in found.points:
-        values.setdefault(point.group, [0] * len(at))[at[point.at]] = point.calls
-    rest = values.pop(None, None)
-    ranked = sorted(values, key=lambda name: (-sum(each or 0 for each in values[name]), name or ""))
-    most = MOST_SERIES if rest is None and len(ranked) <= MOST_SERIES else MOST_SERIES - 1
-    shown = [Plotted(labels[name or ""], values[name]) for name in ranked[:most] if any(values[name])]
-    merged = [values[name] for name in ranked[most:]] + ([] if rest is None else [rest])
-    if merged:
-        sums = [sum(each or 0 for each in column) for column in zip(*merged, strict=True)]
-        shown.append(Plotted(f"{OTHER} ({len(ranked) - most + found.others})", sums))
+def calls_by_group(found: Overview, labels: Sequence[str]) -> list[Plotted]:
+    """Calls over time of the largest groups, and of all others as one."""
+    shown = [Plotted(label, [step.calls[place] for step in found.steps]) for place, label in enumerate(labels)]
+    others = sum(1 for row in found.rows if row.calls) - len(labels)
+    if others:
+        shown.append(Plotted(f"{OTHER} ({others})", [step.total.calls - sum(step.calls) for step in found.steps]))
     return shown
 
 

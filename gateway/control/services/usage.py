@@ -1,16 +1,17 @@
 """Usage: what calls used in a span of time, all in all or step by step."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from gateway.control.context import Caller, Services
 from gateway.control.problems import BadRequest
-from gateway.storage.sql import names, usage, usage_series
+from gateway.storage.sql import names, usage, usage_series, usage_steps
 from gateway.storage.sql.engine import reading
 from gateway.storage.sql.names import KeyName
-from gateway.storage.sql.usage import GroupBy, UsageRow
+from gateway.storage.sql.usage import Filters, GroupBy, UsageRow
 from gateway.storage.sql.usage_series import STEPS, UsagePoint
+from gateway.storage.sql.usage_steps import Steps, UsageStep
 
 _MINUTE_MS, _HOUR_MS = 60_000, 3_600_000
 RANGES = {"3h": 3 * _HOUR_MS, "24h": 24 * _HOUR_MS, "7d": 7 * 24 * _HOUR_MS, "30d": 30 * 24 * _HOUR_MS}
@@ -72,28 +73,31 @@ class Series:
     others: int
 
     @property
-    def times(self) -> range:
-        """The start of each step."""
-        return range(self.span.start_ms, self.span.end_ms, self.step_ms)
-
-    @property
     def groups(self) -> list[str]:
         """Those that are told apart, by name."""
         return sorted({point.group for point in self.points if point.group is not None})
 
-    def by_group(self) -> dict[str | None, UsageRow]:
-        """Each group as one row; that of None is of the groups that are not told apart."""
-        found: dict[str | None, list[UsagePoint]] = {}
-        for point in self.points:
-            found.setdefault(point.group, []).append(point)
-        return {group: together(points, group or "") for group, points in found.items()}
 
-    def by_step(self) -> list[UsageRow]:
-        """Each step as one row, in the order of `times`."""
-        found: dict[int, list[UsagePoint]] = {at: [] for at in self.times}
-        for point in self.points:
-            found[point.at].append(point)
-        return [together(points) for points in found.values()]
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Usage as a page shows it: by group, most tokens first; by step; and by step the calls of the `largest` groups.
+
+    `steps` are all of the span, one for each of `times`; all numbers are of one state of the database.
+    """
+
+    span: Span
+    step_ms: int
+    rows: Sequence[UsageRow]
+    largest: Sequence[str]
+    steps: Sequence[UsageStep]
+
+    @property
+    def times(self) -> list[int]:
+        return [step.at for step in self.steps]
+
+    @property
+    def total(self) -> UsageRow:
+        return usage.total(self.rows)
 
 
 def read_span(now_ms: int, *, range_: str | None, start: str | None, end: str | None) -> Span:
@@ -194,11 +198,26 @@ async def over_time(
     return Series(whole, step_ms, points, max(0, len(ranked) - most))
 
 
-def together(points: Sequence[UsagePoint], group: str = "") -> UsageRow:
-    """Points as one row."""
+async def overview(services: Services, caller: Caller, span: Span, step_ms: int, wanted: Wanted, *, largest: int) -> Overview:
+    """Usage by group and by step, of the steps that hold the span."""
+    caller.require_signed_in()
+    whole = aligned(span, step_ms)
+    filters = Filters(wanted.account_id, wanted.workspace_id, wanted.key_id, wanted.model, caller.identity.visible())
+    asked = Steps(start_ms=whole.start_ms, end_ms=whole.end_ms, step_ms=step_ms, group_by=wanted.group_by, filters=filters)
+    found = await usage_steps.overview(services.engine, asked, largest=largest)
+    known = {step.at: step for step in found.steps}
+    nothing = usage.total([])
+    steps = [
+        known.get(at) or UsageStep(at, nothing, [0] * len(found.largest)) for at in range(whole.start_ms, whole.end_ms, step_ms)
+    ]
+    return Overview(whole, step_ms, found.rows, found.largest, steps)
+
+
+def together(points: Sequence[UsagePoint]) -> UsageRow:
+    """Points as one row, whose group is the empty text."""
     calls, timed = sum(each.calls for each in points), sum(each.timed_calls for each in points)
     return UsageRow(
-        group=group,
+        group="",
         calls=calls,
         failures=sum(each.failures for each in points),
         input_tokens=sum(each.input_tokens for each in points),
@@ -212,7 +231,7 @@ def together(points: Sequence[UsagePoint], group: str = "") -> UsageRow:
     )
 
 
-async def names_of(services: Services, group_by: GroupBy, groups: Sequence[str]) -> dict[str, str]:
+async def names_of(services: Services, group_by: GroupBy, groups: Collection[str]) -> dict[str, str]:
     """What people call the groups, by group: a model as itself, a workspace by its name, a key by its masked form and its
     description. Those that are deleted are not in it. For groups that the caller has been given by this module.
     """

@@ -34,6 +34,7 @@ __all__ = [
     "ping",
     "read",
     "reading",
+    "snapshot",
     "transaction",
     "writing",
 ]
@@ -157,6 +158,17 @@ async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         async with engine.connect() as connection:
             if engine.get_execution_options().get(_LONE_STATEMENTS):
                 await connection.execution_options(isolation_level="AUTOCOMMIT")
+            yield connection
+
+
+@asynccontextmanager
+async def snapshot(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A connection whose statements all read the same state of the database. Raises KeyStoreUnavailable."""
+    with _faults(KeyStoreUnavailable):
+        async with engine.connect() as connection:
+            if connection.dialect.name == "postgresql":
+                # SQLite's transactions are of this kind anyway.
+                await connection.execution_options(isolation_level="REPEATABLE READ")
             yield connection
 
 

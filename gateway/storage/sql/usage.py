@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from gateway.domain.visible import EVERYTHING, Visible
 from gateway.storage.sql.engine import reading
@@ -61,13 +61,20 @@ async def usage(
     day. Raises KeyStoreUnavailable, which is a StorageUnavailable.
     """
     filters = Filters(account_id, workspace_id, key_id, model, visible)
+    async with reading(engine) as connection:
+        return await by_group(connection, start_ms, end_ms, group_by, filters)
+
+
+async def by_group(
+    connection: AsyncConnection, start_ms: int, end_ms: int, group_by: GroupBy, filters: "Filters"
+) -> list[UsageRow]:
+    """The same on a connection that there is."""
     parts = [summed(table, table.c[GROUPS[group_by]], when, filters) for table, when in _sources(start_ms, end_ms)]
     every = sa.union_all(*parts).subquery()
     sums = totals(every)
     tokens = sums["input_tokens"] + sums["output_tokens"]
     query = sa.select(every.c.group, *sums.values()).group_by(every.c.group).order_by(tokens.desc(), every.c.group)
-    async with reading(engine) as connection:
-        return [_row(group, dict(zip(sums, values, strict=True))) for group, *values in await connection.execute(query)]
+    return [row_of(group, dict(zip(sums, values, strict=True))) for group, *values in await connection.execute(query)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +127,12 @@ def summed(
 ) -> sa.Select[Any]:
     """The sums of one table's rows by `group`, and by what else is given, as columns of the names of `SUMS` and `refused`."""
     groups = (group.label("group"), *by)
-    sums = [sa.cast(column, sa.BigInteger).label(name) for name, column in _SUMS_OF[table.name].items()]
-    return sa.select(*groups, *sums).where(when, *filters.of(table)).group_by(*groups)
+    return sa.select(*groups, *sums_of(table)).where(when, *filters.of(table)).group_by(*groups)
+
+
+def sums_of(table: sa.Table) -> list[sa.ColumnElement[int]]:
+    """The sums over the rows of one table, by the names of `SUMS` and `refused`."""
+    return [sa.cast(column, sa.BigInteger).label(name) for name, column in _SUMS_OF[table.name].items()]
 
 
 def totals(parts: sa.Subquery) -> dict[str, sa.ColumnElement[int]]:
@@ -130,7 +141,8 @@ def totals(parts: sa.Subquery) -> dict[str, sa.ColumnElement[int]]:
     return {name: sa.cast(sa.func.sum(parts.c[name]), sa.BigInteger).label(name) for name in (*SUMS, "refused")}
 
 
-def _row(group: str, sums: dict[str, int]) -> UsageRow:
+def row_of(group: str, sums: dict[str, int]) -> UsageRow:
+    """A row out of sums, whose times are sums as well."""
     calls, timed, waited, lasted = sums["calls"], sums["timed_calls"], sums.pop("ttft_ms"), sums.pop("duration_ms")
     return UsageRow(group, **sums, ttft_ms=waited / timed if timed else None, duration_ms=lasted / calls if calls else 0.0)
 

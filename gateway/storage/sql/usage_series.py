@@ -18,7 +18,7 @@ from gateway.storage.sql.tables import ledger, refusals, usage_days, usage_hours
 from gateway.storage.sql.usage import GROUPS, Filters, GroupBy, summed, totals
 from gateway.storage.sql.usage_hours import DAY_MS, HOUR_MS
 
-_SOURCES: dict[int, tuple[sa.Column[int], int]] = {
+SOURCES: dict[int, tuple[sa.Column[int], int]] = {
     5 * MINUTE_MS: (ledger.c.at, MINUTE_MS),
     HOUR_MS: (usage_hours.c.hour, HOUR_MS),
     6 * HOUR_MS: (usage_hours.c.hour, HOUR_MS),
@@ -26,7 +26,7 @@ _SOURCES: dict[int, tuple[sa.Column[int], int]] = {
 }
 """By step, when the admitted calls were, and the span of the sums of refused ones."""
 
-STEPS = tuple(_SOURCES)
+STEPS = tuple(SOURCES)
 """The steps there are, in milliseconds."""
 
 
@@ -73,10 +73,10 @@ async def series(
     last of them counts as a whole, also where `end_ms` lies within it. Raises ValueError for a step that is none of `STEPS`, or a
     start between two; KeyStoreUnavailable, which is a StorageUnavailable.
     """
-    if step_ms not in _SOURCES or start_ms % step_ms:
+    if step_ms not in SOURCES or start_ms % step_ms:
         raise ValueError(f"no step of {step_ms} ms begins at {start_ms}")
     filters = Filters(account_id, workspace_id, key_id, model, visible)
-    at, span = _SOURCES[step_ms]
+    at, span = SOURCES[step_ms]
 
     def part(column: sa.Column[int], when: sa.ColumnElement[bool]) -> sa.Select[Any]:
         name = column.table.c[GROUPS[group_by]]
