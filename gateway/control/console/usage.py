@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
@@ -104,6 +105,7 @@ async def usage_page(
     span, wanted = usage.read_span(now, range_=range_, start=None, end=None), asked.wanted(view)
     found = await usage.overview(view.services, view.caller, span, usage.STEP_OF[range_], wanted, largest=usage_plots.MOST_APART)
     names = await usage.names_of(view.services, by, {*(row.group for row in found.rows[:MOST_ROWS]), *found.largest})
+    minutes = found.span.minutes(now)
     by_text = _GROUPS[by] if by == "key" else by
     plots = usage_plots.plots(found, [label(by, group, names) for group in found.largest], by_text)
     return view.page(
@@ -116,8 +118,12 @@ async def usage_page(
         range_label=_RANGES[range_],
         span_text=usage_plots.span_text(found.span, now),
         step_text=duration(found.step_ms),
-        minutes=found.span.minutes(now),
+        minutes=minutes,
         rate=usage_plots.rate,
+        heads=usage_plots.HEADS,
+        mean_heads=usage_plots.MEAN_HEADS,
+        cells=usage_plots.cells,
+        mean_cells=partial(usage_plots.mean_cells, minutes=minutes),
         tabs=_tabs(view, asked),
         choices=await _choices(view, asked),
         clear_url=address(view, asked.query(model="", workspace="", key="")),

@@ -8,14 +8,19 @@ from markupsafe import Markup
 
 from gateway.control.console.charts import MOST_SERIES, OTHER, line_chart, stacked_bars
 from gateway.control.console.charts import Series as Plotted
+from gateway.control.console.render import duration, number, percent
 from gateway.control.services.usage import Overview, Span
-from gateway.storage.sql.usage import UsageRow
+from gateway.storage.sql.usage import UsageRow, total
 
 MOST_APART = MOST_SERIES - 1
 """So many groups have a colour of their own; the last is for all others."""
 
 _DAY_MS = 86_400_000
 _LEAST, _WHOLE = 0.01, 10
+
+
+Head = dict[str, object]
+"""A column of numbers, for `ui.table`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,11 @@ class Plots:
     times: Sequence[str]
     calls: Sequence[Plotted]
     steps: Sequence[UsageRow]
+
+    @property
+    def heads(self) -> list[Head]:
+        """Of the table of `calls`."""
+        return [head(each.label) for each in self.calls]
 
 
 def plots(found: Overview, labels: Sequence[str], group: str) -> Plots:
@@ -85,3 +95,32 @@ def rate(value: float) -> str:
     if 0 < value < _LEAST:
         return f"<{_LEAST}"
     return f"{value:,.0f}" if value >= _WHOLE or value == 0 else f"{value:.2g}"
+
+
+def head(label: str) -> Head:
+    return {"label": label, "num": True}
+
+
+def cells(row: UsageRow) -> Sequence[tuple[str, str]]:
+    """A row of numbers as text, each with its column's name."""
+    return (
+        ("Calls", number(row.calls)),
+        ("Failures", number(row.failures)),
+        ("Failure rate", percent(row.failures / row.calls if row.calls else None)),
+        ("Refused", number(row.refused)),
+        ("Tokens in", number(row.input_tokens)),
+        ("Tokens out", number(row.output_tokens)),
+        ("Cached", number(row.cached_tokens)),
+        ("First token", duration(row.ttft_ms)),
+        ("Latency", duration(row.duration_ms if row.calls else None)),
+    )
+
+
+def mean_cells(row: UsageRow, minutes: float) -> Sequence[tuple[str, str]]:
+    """The same of means over the time."""
+    tokens = row.input_tokens + row.output_tokens
+    return (("Calls / min", rate(row.calls / minutes)), ("Tokens / min", rate(tokens / minutes)))
+
+
+HEADS = [head(label) for label, _ in cells(total([]))]
+MEAN_HEADS = [head(label) for label, _ in mean_cells(total([]), 1)]
