@@ -1,13 +1,19 @@
 """The API's description: the OpenAPI document, and a page made from it that loads nothing from elsewhere and needs no script."""
 
-from html import escape
+import re
+from collections.abc import Iterator
+from functools import cache
+from importlib import resources
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
-from fastapi.routing import iter_route_contexts
+from fastapi.routing import APIRoute, iter_route_contexts
+from pydantic import BaseModel
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
+from gateway.control.docs_page import render
+from gateway.control.docs_words import CSRF_HEADER, complete, roles_with
 from gateway.control.policy import GuardedRoute, access_of, public
 from gateway.control.problems import MEDIA_TYPE
 from gateway.control.schemas import ProblemDocument
@@ -15,19 +21,10 @@ from gateway.control.sessions import PLAIN_COOKIE, SECURE_COOKIE
 from gateway.domain.roles import Right
 
 _POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-body { color: #1a1a1a; background: #fff; }
-h2 { margin-top: 2rem; border-bottom: 1px solid #ccc; }
-summary { cursor: pointer; padding: .3rem 0; }
-code, pre { font: 14px/1.4 ui-monospace, monospace; }
-pre { background: #f4f4f4; padding: .6rem; overflow-x: auto; }
-.method { display: inline-block; width: 4.5rem; font-weight: 700; }
-table { border-collapse: collapse; } td, th { text-align: left; padding: .15rem 1rem .15rem 0; vertical-align: top; }
-@media (prefers-color-scheme: dark) {
-  body { color: #eee; background: #16181b; } pre { background: #24272b; } a { color: #8ab4f8; }
+_REFUSAL = {
+    "description": "A refusal, as a problem document.",
+    "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}},
 }
-"""
 
 router = APIRouter(tags=["description"], route_class=GuardedRoute)
 
@@ -48,24 +45,62 @@ def describe(app: FastAPI) -> dict[str, Any]:
             "type": "apiKey",
             "in": "cookie",
             "name": PLAIN_COOKIE,
-            "description": f"Of who signed in at /console/; over TLS `{SECURE_COOKIE}`. A change takes x-csrf-token too.",
+            "description": f"Of who signed in at /console/; over TLS `{SECURE_COOKIE}`. A change takes X-CSRF-Token too.",
         },
     }
-    refusal = {
-        "description": "A refusal, as a problem document.",
-        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}},
-    }
+    for model in _models(app):
+        _show(model, schemas)
     for context in iter_route_contexts(app.routes):
         for method in context.methods or ():
             operation = document["paths"].get(context.path_format, {}).get(method.lower())
-            if operation is None:
-                continue
-            operation["responses"].pop("422", None)
-            operation["responses"]["default"] = refusal
-            if isinstance(access := access_of(context.endpoint), Right):
-                operation["security"] = [{"adminToken": []}, {"session": []}]
-                operation["x-required-right"] = access.value
+            if operation is not None:
+                access = access_of(context.endpoint)
+                _complete(operation, method, access if isinstance(access, Right) else None)
     return document
+
+
+def _models(app: FastAPI) -> Iterator[type[BaseModel]]:
+    """The models of all bodies and answers."""
+    for context in iter_route_contexts(app.routes):
+        route = context.original_route
+        if isinstance(route, APIRoute):
+            body = None if route.body_field is None else route.body_field.field_info.annotation
+            for each in (body, route.response_model, *(reply.get("model") for reply in route.responses.values())):
+                if isinstance(each, type) and issubclass(each, BaseModel):
+                    yield each
+
+
+def _show(model: type[BaseModel], schemas: dict[str, Any]) -> None:
+    """Set the examples of a model, and of those that it is made of, as they are: the framework takes every null out of them."""
+    schema = model.model_json_schema()
+    for name, each in {re.sub(r"\W", "_", model.__name__): schema, **schema.get("$defs", {})}.items():
+        if name in schemas and "examples" in each:
+            schemas[name]["examples"] = [_in_order(example, schemas[name], schemas) for example in each["examples"]]
+
+
+def _in_order(value: Any, schema: dict[str, Any], schemas: dict[str, Any]) -> Any:
+    """An example with its fields in the order of the schema; pydantic sorts them by name."""
+    if "$ref" in schema:
+        schema = schemas[schema["$ref"].rsplit("/", 1)[1]]
+    if isinstance(value, list):
+        return [_in_order(each, schema.get("items", {}), schemas) for each in value]
+    fields = schema.get("properties", {})
+    if not isinstance(value, dict):
+        return value
+    return {name: _in_order(value[name], fields.get(name, {}), schemas) for name in [*fields, *value] if name in value}
+
+
+def _complete(operation: dict[str, Any], method: str, right: Right | None) -> None:
+    operation["responses"].pop("422", None)
+    operation["responses"]["default"] = _REFUSAL
+    for parameter in operation.get("parameters", ()):
+        complete(parameter)
+    if right is not None:
+        operation["security"] = [{"adminToken": []}, {"session": []}]
+        operation["x-required-right"] = right.value
+        operation["x-roles"] = [role.value for role in roles_with(right)]
+        if method not in ("GET", "HEAD"):
+            operation.setdefault("parameters", []).append(CSRF_HEADER)
 
 
 def _document(request: Request) -> dict[str, Any]:
@@ -86,78 +121,15 @@ async def openapi(request: Request) -> Response:
 @public
 async def page(request: Request) -> Response:
     """The same for people."""
-    return HTMLResponse(_page(_document(request)), headers={"content-security-policy": _POLICY})
+    return HTMLResponse(render(_document(request)), headers={"content-security-policy": _POLICY})
 
 
 @router.get("/docs/style.css", include_in_schema=False)
 @public
 async def style() -> Response:
-    return Response(_STYLE, media_type="text/css", headers={"cache-control": "max-age=3600"})
+    return Response(_style(), media_type="text/css", headers={"cache-control": "max-age=3600"})
 
 
-def _page(document: dict[str, Any]) -> str:
-    sections: dict[str, list[str]] = {}
-    for path, operations in document["paths"].items():
-        for method, operation in operations.items():
-            tag = operation.get("tags", ["other"])[0]
-            sections.setdefault(tag, []).append(_operation(method, path, operation, document))
-    body = "".join(f"<section><h2>{escape(tag)}</h2>{''.join(parts)}</section>" for tag, parts in sections.items())
-    title = escape(document["info"]["title"])
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<link rel="stylesheet" href="docs/style.css"></head>'
-        f"<body><main><h1>{title}</h1><p>{escape(document['info'].get('description', ''))}</p>"
-        "<p>A call takes the admin token, <code>Authorization: Bearer YOUR_ADMIN_TOKEN</code>, which is GATEWAY_ADMIN_TOKEN, "
-        "or stands in the file admin-token of the data folder.</p>"
-        '<p>The same for programs: <a href="openapi.json">openapi.json</a>.</p>'
-        f"{body}</main></body></html>"
-    )
-
-
-def _operation(method: str, path: str, operation: dict[str, Any], document: dict[str, Any]) -> str:
-    parts = [f"<p>{escape(operation.get('description') or operation.get('summary', ''))}</p>"]
-    if parameters := operation.get("parameters"):
-        rows = "".join(
-            f"<tr><td><code>{escape(each['name'])}</code></td><td>{escape(each['in'])}</td>"
-            f"<td>{escape(each.get('description') or each['schema'].get('description', ''))}</td></tr>"
-            for each in parameters
-        )
-        parts.append(f"<table><tr><th>parameter</th><th>in</th><th>what</th></tr>{rows}</table>")
-    if body := operation.get("requestBody"):
-        parts.append(_fields("Body", body["content"]["application/json"]["schema"], document))
-    for status, reply in operation["responses"].items():
-        if status != "default":
-            schema = reply.get("content", {}).get("application/json", {}).get("schema")
-            parts.append(_fields(f"Answer {status}", schema, document))
-    return (
-        f'<details><summary><span class="method">{escape(method.upper())}</span><code>{escape(path)}</code></summary>'
-        f"{''.join(parts)}</details>"
-    )
-
-
-def _fields(title: str, schema: dict[str, Any] | None, document: dict[str, Any]) -> str:
-    if schema is None:
-        return f"<p>{escape(title)}</p>"
-    if "$ref" in schema:
-        schema = document["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
-    required = set(schema.get("required", ()))
-    lines = [
-        f"{name}{'' if name in required else '?'}: {_type(each)}"
-        + (f"   # {each['description']}" if "description" in each else "")
-        for name, each in schema.get("properties", {}).items()
-    ]
-    return f"<p>{escape(title)}</p><pre>{escape(chr(10).join(lines))}</pre>"
-
-
-def _type(schema: dict[str, Any]) -> str:
-    """A schema in a few words, such as `integer | null`."""
-    if "$ref" in schema:
-        return str(schema["$ref"].rsplit("/", 1)[1])
-    if "anyOf" in schema:
-        return " | ".join(_type(each) for each in schema["anyOf"])
-    if "enum" in schema:
-        return " | ".join(f'"{each}"' for each in schema["enum"])
-    if schema.get("type") == "array":
-        return f"list of {_type(schema.get('items', {}))}"
-    return str(schema.get("type", "any"))
+@cache
+def _style() -> bytes:
+    return (resources.files("gateway.control") / "docs.css").read_bytes()

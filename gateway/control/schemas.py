@@ -48,6 +48,11 @@ ModelName = Annotated[StrictStr, AfterValidator(_model_name)]
 PerMinute = Annotated[StrictInt | None, Field(description="Units a minute; null sets no limit at this level.")]
 
 
+def example(*examples: dict[str, Any]) -> ConfigDict:
+    """The configuration of a schema that shows what it looks like; a test holds each example to its schema."""
+    return ConfigDict(json_schema_extra={"examples": list(examples)})
+
+
 class Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -67,12 +72,19 @@ class Listing(BaseModel, Generic[Item]):
     next_cursor: str | None = None
 
 
+_DETAIL = "rpm must be a whole number from 1 to 100,000,000, or null for no limit."
+_FIELD: dict[str, Any] = {"param": "rpm", "message": _DETAIL}
+_ERROR: dict[str, Any] = {"message": _DETAIL, "type": "invalid_request_error", "param": "rpm", "code": "invalid_parameter_error"}
+
+
 class FieldProblem(BaseModel):
+    model_config = example(_FIELD)
     param: str
     message: str
 
 
 class ErrorObject(BaseModel):
+    model_config = example(_ERROR)
     message: str
     type: str
     param: str | None
@@ -82,6 +94,17 @@ class ErrorObject(BaseModel):
 class ProblemDocument(BaseModel):
     """A refusal (RFC 9457), with the `error` object that OpenAI's SDKs read."""
 
+    model_config = example(
+        {
+            "type": "about:blank",
+            "title": "Bad Request",
+            "status": 400,
+            "detail": _DETAIL,
+            "errors": [_FIELD],
+            "request_id": "0198c1de-7a00-7c4e-9d14-3a5b6c7d8e9f",
+            "error": _ERROR,
+        }
+    )
     type: str
     title: str
     status: int

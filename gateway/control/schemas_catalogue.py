@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic import AfterValidator, BaseModel, Field, StrictBool, StrictInt, StrictStr
 
-from gateway.control.schemas import CONTROL, Body, ModelName, PerMinute, trimmed
+from gateway.control.schemas import CONTROL, Body, ModelName, PerMinute, example, trimmed
 
 ModelType = Literal["chat", "completion", "embedding"]
 
@@ -63,12 +63,8 @@ _REFUSED: dict[str, Any] = _CALL | {
 }
 
 
-def _example(*examples: dict[str, Any]) -> ConfigDict:
-    return ConfigDict(json_schema_extra={"examples": list(examples)})
-
-
 class ModelIn(Body):
-    model_config = _example({"rpm": 600, "tpm": 1_000_000, "type": "chat", "vendor": "Example Labs"})
+    model_config = example({"rpm": 600, "tpm": 1_000_000, "type": "chat", "vendor": "Example Labs"})
     rpm: PerMinute = None
     tpm: PerMinute = None
     type: Annotated[ModelType | None, Field(description="What it is for; null: any endpoint may be asked for it.")] = None
@@ -76,7 +72,7 @@ class ModelIn(Body):
 
 
 class Model(BaseModel):
-    model_config = _example(_MODEL)
+    model_config = example(_MODEL)
     name: str
     type: str | None
     vendor: str | None
@@ -105,7 +101,7 @@ Weight = Annotated[StrictInt, Field(ge=1, le=1000, description="Its share of the
 
 
 class UpstreamIn(Body):
-    model_config = _example(
+    model_config = example(
         {"base_url": "http://127.0.0.1:8000/v1"},
         {
             "name": "GPU servers in Frankfurt",
@@ -130,7 +126,7 @@ class UpstreamPatch(Body):
     A credential is bound to the server that it was entered for: another scheme, host or port takes it anew, or null.
     """
 
-    model_config = _example({"weight": 5}, {"enabled": False}, {"models": ["small", "example/large=large-2026"]})
+    model_config = example({"weight": 5}, {"enabled": False}, {"models": ["small", "example/large=large-2026"]})
     name: UpstreamName | None = None
     base_url: BaseUrl | None = None
     api_key: Secret | None = None
@@ -140,7 +136,7 @@ class UpstreamPatch(Body):
 
 
 class Upstream(BaseModel):
-    model_config = _example(_UPSTREAM)
+    model_config = example(_UPSTREAM)
     id: str
     name: str
     base_url: str
@@ -158,7 +154,7 @@ class Upstream(BaseModel):
 
 
 class CallIn(Body):
-    model_config = _example({"model": "example/large", "prompt": "Say hello."}, {})
+    model_config = example({"model": "example/large", "prompt": "Say hello."}, {})
     model: Annotated[ModelName | None, Field(description="Left out: the first that it serves, else its list of models.")] = None
     prompt: Annotated[StrictStr, Field(min_length=1, max_length=2000)] = "Say hello."
 
@@ -166,7 +162,7 @@ class CallIn(Body):
 class CallUsage(BaseModel):
     """Tokens, as far as the upstream told them."""
 
-    model_config = _example(_CALL["usage"])
+    model_config = example(_CALL["usage"])
     input_tokens: int | None
     output_tokens: int | None
     total_tokens: int | None
@@ -175,7 +171,7 @@ class CallUsage(BaseModel):
 class CallOutcome(BaseModel):
     """What came back of a test call; the credential never stands in it."""
 
-    model_config = _example(_CALL, _REFUSED)
+    model_config = example(_CALL, _REFUSED)
     ok: Annotated[bool, Field(description="Whether a reply of OpenAI's form came.")]
     status: Annotated[int | None, Field(description="The upstream's; null where no answer came.")]
     milliseconds: int
