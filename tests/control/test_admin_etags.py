@@ -1,6 +1,7 @@
 """ETag, If-Match and If-None-Match on grants and limits (RFC 9110, sections 8.8.3 and 13)."""
 
 import asyncio
+import itertools
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from gateway.storage.sql.migrate import upgrade
 from tests.control.admin_api import Control, opened
 from tests.support.postgres_server import PostgresServer
 
+_numbers = itertools.count(1)
 STALE = '"0123"'
 DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.xdist_group("postgres"))]
 
@@ -214,27 +216,32 @@ async def test_conditions_are_described(control: Control) -> None:
 
 
 @pytest.fixture(scope="module")
-def postgres_url() -> Iterator[str]:
+def postgres() -> Iterator[PostgresServer]:
+    """A server whose database `gateway` is migrated and empty, to be copied."""
     with PostgresServer(synchronous_commit="off") as server:
         upgrade(server.url)
-        yield server.url
+        yield server
 
 
 @pytest.fixture(params=DATABASES)
 def either_url(request: pytest.FixtureRequest, migrated: Path, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite+aiosqlite:///{shutil.copy(migrated, tmp_path / 'either.db')}"
-    url: str = request.getfixturevalue("postgres_url")
-    return url
+    server: PostgresServer = request.getfixturevalue("postgres")
+    name = f"of_test_{next(_numbers)}"
+    server.psql(f"CREATE DATABASE {name} TEMPLATE gateway")
+    return server.url_of(name)
 
 
 @pytest.fixture
 async def either(either_url: str) -> AsyncIterator[Control]:
     """The admin API on either database."""
     engine = create_engine(either_url)
-    async with opened(engine) as control:
-        yield control
-    await engine.dispose()
+    try:
+        async with opened(engine) as control:
+            yield control
+    finally:
+        await engine.dispose()
 
 
 async def test_of_editors_at_once_one_wins(either: Control) -> None:
@@ -260,3 +267,18 @@ async def test_of_editors_at_once_one_wins(either: Control) -> None:
         won = next(number for number, reply in enumerate(replies, 11) if reply.is_success)
         now = (await either.get(path)).json()
         assert (now["data"][0] if wrapped else now)["rpm"] == won
+
+
+async def test_sets_are_changed_on_either_database(either: Control) -> None:
+    """Adding, changing and taking many grants at once does the same on both databases."""
+    for name in ("a", "b", "c"):
+        await either.put(f"/models/{name}", {"rpm": 100})
+    every = f"/workspaces/{await either.sub_workspace()}/grants"
+    await either.put(every, {"grants": [{"model": "a", "rpm": 60}, {"model": "b"}]})
+    other = f"/workspaces/{await either.sub_workspace()}/grants"
+    reply = (await either.put(other, {"grants": [{"model": "a", "rpm": 60}, {"model": "b"}, {"model": "c"}]})).json()
+    assert (reply["added"], len(reply["warnings"])) == (3, 1)
+    changed = (await either.put(other, {"grants": [{"model": "a", "rpm": 40}, {"model": "b"}]})).json()
+    assert [changed[name] for name in ("added", "changed", "removed", "warnings")] == [0, 1, 1, []]
+    rows = (await either.get(other)).json()["data"]
+    assert [(row["model"], row["rpm"]) for row in rows] == [("a", 40), ("b", None)]

@@ -138,6 +138,7 @@ def test_of_two_editors_the_second_is_told(console: Console) -> None:
         expect(dialog.get_by_role("alert")).to_contain_text(
             f"{admin.email} changed {model}: Times / min 30, Token / min no own limit"
         )
+        expect(dialog.get_by_role("button", name="Confirm and save")).to_be_disabled()
         check_accessible(mine)
         check_fits(mine)
         assert team.granted() == {model: (30, None)}

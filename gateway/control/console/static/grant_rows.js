@@ -150,7 +150,8 @@ export class GrantRow {
       const value = wanted?.[name];
       const sum = typeof value === "number" ? value + (this.others[name] ?? 0) : null;
       const highest = this.account[name];
-      const over = sum !== null && highest !== null && sum > highest && this.others[name] !== null;
+      // Above the account's limit by itself it is wrong, which is said as such.
+      const over = sum !== null && highest !== null && sum > highest && value <= highest;
       const above = this.before !== null && this.change === null && value !== null && highest !== null && value > highest;
       const line = over || above ? slot(this.cells[name], "data-warning", "field-warning") : this.cells[name].querySelector("[data-warning]");
       if (!line) continue;

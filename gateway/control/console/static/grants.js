@@ -115,6 +115,7 @@ class Editor {
       return;
     }
     document.querySelector("[data-picker-summary]").replaceChildren(...summary(this.changes));
+    this.form.querySelector("[type=submit]").disabled = false;
     openDialog("save-grants", { opener });
   }
 
@@ -187,6 +188,8 @@ class Editor {
 
   async refused(refusal, wanted) {
     if (refusal.status === 412) {
+      // Sending it again would be in vain until the page is loaded again.
+      this.form.querySelector("[type=submit]").disabled = true;
       showFormError(this.form, CHANGED, { reload: true });
       const told = await changedBy(this.workspace, this.readAt);
       if (told) this.form.querySelector("[data-form-error] .notice-text p")?.after(told);
