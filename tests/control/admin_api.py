@@ -149,8 +149,11 @@ class Control:
 
 
 @asynccontextmanager
-async def opened(engine: AsyncEngine, people: People | None = None) -> AsyncIterator[Control]:
-    """The admin API with the default account, its default workspace, and one upstream of settings that serves `served-model`."""
+async def opened(engine: AsyncEngine, people: People | None = None, **settings: Any) -> AsyncIterator[Control]:
+    """The admin API with the default account, its default workspace, and one upstream of settings that serves `served-model`.
+
+    `settings` are further fields of the services.
+    """
     account_id, workspace_id, clock = ids.account_id(), ids.workspace_id(), Clock()
     async with writing(engine) as conn:
         await accounts.insert(conn, AccountRow(account_id, "Default", is_default=True, created_at=1))
@@ -175,6 +178,7 @@ async def opened(engine: AsyncEngine, people: People | None = None) -> AsyncIter
         default_limits=Limits(),
         people=people or People(),
         streams=Streams(longest_seconds=0.0),  # a client of the application itself has a reply only as a whole
+        **settings,
     )
     app = create_control(services)
     transport = httpx2.ASGITransport(app=app)

@@ -9,8 +9,7 @@ from gateway.control.problems import BadRequest, Forbidden, NotFound
 from gateway.control.services import accounts, people, workspaces
 from gateway.control.services.audit import record
 from gateway.domain.roles import INSTALLATION, PLACES, Membership, Place, Right, Role, may_give
-from gateway.storage.sql import links, members, users
-from gateway.storage.sql import places as stored_places
+from gateway.storage.sql import links, members, names, users
 from gateway.storage.sql.engine import AsyncConnection, reading, writing
 from gateway.storage.sql.members import MemberRow
 from gateway.storage.sql.users import UserRow
@@ -58,7 +57,8 @@ async def place_names(services: Services, caller: Caller, places: Iterable[Place
     seen = {place for place in places if place.account_id and caller.identity.may(Right.SEE_ACCOUNT, place)}
     seen = {place for place in seen if not place.workspace_id or caller.identity.may(Right.READ_WORKSPACE, place)}
     async with reading(services.engine) as conn:
-        return await stored_places.names(conn, seen)
+        found = await names.of_accounts(conn, {place.account_id for place in seen if place.account_id})
+        return found | await names.of_workspaces(conn, {place.workspace_id for place in seen if place.workspace_id})
 
 
 def require_giving(caller: Caller, role: Role, place: Place) -> None:

@@ -1,4 +1,4 @@
-"""What people call the workspaces and keys whose IDs stand in the ledger. What is deleted has no name any more."""
+"""What people call the accounts, workspaces and keys whose IDs stand elsewhere. What is deleted has no name any more."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from gateway.domain.visible import Visible
 from gateway.storage.sql.engine import AsyncConnection
-from gateway.storage.sql.tables import api_keys, workspaces
+from gateway.storage.sql.tables import accounts, api_keys, workspaces
 from gateway.storage.sql.visible import visible_to
 
 _AT_ONCE = 500
@@ -21,6 +21,15 @@ class KeyName:
     id: str
     masked: str
     description: str
+
+
+async def of_accounts(conn: AsyncConnection, account_ids: Collection[str]) -> dict[str, str]:
+    """The names of those that there are, by ID."""
+    query = sa.select(accounts.c.id, accounts.c.name)
+    found: dict[str, str] = {}
+    for some in _some(account_ids):
+        found |= {row.id: row.name for row in await conn.execute(query.where(accounts.c.id.in_(some)))}
+    return found
 
 
 async def of_workspaces(conn: AsyncConnection, workspace_ids: Collection[str]) -> dict[str, str]:
