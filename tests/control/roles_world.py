@@ -13,6 +13,7 @@ from gateway.domain.grants import KeyStatus, Limits
 from gateway.domain.upstreams import Upstream
 from gateway.storage.sql import grants, increases, keys, limits, links, upstreams
 from gateway.storage.sql.engine import AsyncConnection, writing
+from gateway.storage.sql.entries import store
 from gateway.storage.sql.grants import GrantRow
 from gateway.storage.sql.increases import IncreaseRow
 from gateway.storage.sql.keys import KeyRow
@@ -20,6 +21,7 @@ from gateway.storage.sql.links import LinkKind, LinkRow
 from gateway.storage.sql.upstreams import UpstreamRow
 from tests.control.admin_api import TOKEN, Control
 from tests.control.people_world import OPERATOR, Person, add_account, add_person, add_session, add_workspace, browser, held, owner
+from tests.control.usage_rows import entry
 
 SESAME = "sesame"
 """Stands in every name, description and address of the first account."""
@@ -124,6 +126,7 @@ async def make_roles(control: Control) -> Roles:
         ("member", (held("member", account_id, one),), f"{SESAME}.{QUINCE}"),
         ("viewer", (held("viewer", account_id, one),), f"{SESAME}.{QUINCE}"),
         ("neighbour", (held("admin", account_id, two),), f"{SESAME}.{PEAR}"),
+        ("guest", (owner(foreign), held("viewer", account_id, one)), "guest"),
         ("stranger", (owner(foreign),), "stranger"),
         ("roleless", (), "roleless"),
     ):
@@ -133,7 +136,17 @@ async def make_roles(control: Control) -> Roles:
         await roles.make(what, "operator")
     reply = await control.post(f"/workspaces/{two}/api-keys", {"description": f"{SESAME} {PEAR}"})
     assert reply.status_code == 201
+    await _meter(roles)
     return roles
+
+
+async def _meter(roles: Roles) -> None:
+    """A call of each of the two workspaces, in the ledger: its model and its key bear the workspace's mark."""
+    at, calls = roles.control.clock.now, []
+    for workspace_id, mark in ((roles.workspace_id, QUINCE), (roles.other_id, PEAR)):
+        place = {"account_id": roles.account_id, "workspace_id": workspace_id}
+        calls.append(entry(ids.call_id(at), at, **place, key_id=f"ak-{SESAME}{mark}", model=f"{SESAME}-{mark}"))
+    await store(roles.control.services.engine, calls)
 
 
 __all__ = ["PEAR", "QUINCE", "SESAME", "TOKEN", "Roles", "make_roles"]

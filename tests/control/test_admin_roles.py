@@ -36,6 +36,7 @@ ACTORS = (
     "admin",
     "member",
     "viewer",
+    "guest",  # a viewer of the workspace, who owns another account
     "neighbour",  # an admin of another workspace of the same account
     "stranger",  # an owner of another account
     "roleless",  # somebody who can sign in, and has no role anywhere
@@ -44,20 +45,20 @@ ACTORS = (
 # What each gets, in the order of ACTORS: + what was asked for, 3 not allowed (403), 4 not even there (404), 1 who are you (401).
 # Who has a right nowhere at all gets 403 whatever is named, so that this says nothing of what there is.
 ANSWERS = {
-    "known": "++++++++++1",
-    "a person": "3+++++++++1",
-    "see the account": "++++++++431",
-    "see the workspace": "+++++++4431",
-    "see something": "+++++++++31",
-    "keys": "+++3++34431",
-    "grants": "+++3+334431",
-    "members of the workspace": "+++3+334431",
-    "members of the account": "+++33333431",
-    "members of the installation": "++333333331",
-    "workspaces of the account": "+++33333431",
-    "audit": "+++3+33++31",
-    "audit of the workspace": "+++3+334431",
-    "operate": "++333333331",
+    "known": "+++++++++++1",
+    "a person": "3++++++++++1",
+    "see the account": "+++++++++431",
+    "see the workspace": "++++++++4431",
+    "see something": "++++++++++31",
+    "keys": "+++3++334431",
+    "grants": "+++3+3334431",
+    "members of the workspace": "+++3+3334431",
+    "members of the account": "+++333333431",
+    "members of the installation": "++3333333331",
+    "workspaces of the account": "+++333333431",
+    "audit": "+++3+33+++31",
+    "audit of the workspace": "+++3+3334431",
+    "operate": "++3333333331",
 }
 UNSEEN = {
     "stranger": (SESAME,),
@@ -67,6 +68,7 @@ UNSEEN = {
     "admin": (PEAR,),
     "member": (PEAR,),
     "viewer": (PEAR,),
+    "guest": (PEAR,),
 }
 """What must not be in any answer to somebody."""
 
@@ -250,7 +252,7 @@ def expected(case: Case, actor: str) -> int:
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 async def test_everybody_asks(roles: Roles, case: Case) -> None:
-    """Each of eleven actors gets what the table says of this address, and nothing that is not for them."""
+    """Each of twelve actors gets what the table says of this address, and nothing that is not for them."""
     for actor in ACTORS:
         reply = await asked(roles, case, actor)
         wanted = expected(case, actor)
@@ -305,6 +307,9 @@ async def test_lists_show_what_one_sees(roles: Roles) -> None:
         assert {mark for mark in (SESAME, QUINCE, PEAR, "Foreign") if mark in text} == marks, actor
     rows = (await roles.ask("neighbour", "GET", "/admin/v1/audit")).json()["data"]
     assert {row["workspace_id"] for row in rows} == {roles.other_id}
+    assert (await roles.ask("guest", "GET", "/admin/v1/audit")).json()["data"] == []
+    for actor, calls in {"owner": 2, "account viewer": 2, "viewer": 1, "guest": 1, "neighbour": 1, "stranger": 0}.items():
+        assert (await roles.ask(actor, "GET", "/admin/v1/usage")).json()["total"]["calls"] == calls, actor
 
 
 async def test_names_of_another_account_open_nothing(roles: Roles) -> None:
