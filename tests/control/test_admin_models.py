@@ -6,6 +6,7 @@ import pytest
 
 from gateway.domain.upstreams import Upstream
 from tests.control.admin_api import Control, State
+from tests.control.people_world import add_person, browser, owner
 
 
 async def model(control: Control, name: str) -> dict[str, Any]:
@@ -47,6 +48,15 @@ async def test_a_model_says_how_often_it_is_granted(control: Control) -> None:
         "served-model": 3,
         "vendor/other": 0,
     }
+
+
+async def test_tenants_learn_nothing_of_each_others_grants(control: Control) -> None:
+    """Only who manages the catalogue reads how often a model is granted; an owner sees the model all the same."""
+    await control.put(f"/workspaces/{await control.sub_workspace()}/grants/served-model", {})
+    person = await add_person(control, owner(control.account_id))
+    async with browser(control, person) as http:
+        rows = [(await http.get("/admin/v1/models/served-model")).json(), *(await http.get("/admin/v1/models")).json()["data"]]
+    assert [(row["name"], row["grants"], row["served_by"]) for row in rows] == [("served-model", None, 1)] * 2
 
 
 async def test_models_are_found(control: Control) -> None:
