@@ -93,16 +93,18 @@ def _part(wanted: Steps, at: sa.Column[int], when: sa.ColumnElement[bool], apart
     times as calls.
     """
     start = (wanted.of(at) if at.table is ledger else at).label("at")
-    group = at.table.c[GROUPS[wanted.group_by]]
-    calls = {ledger.name: sa.literal_column("1"), refusals.name: sa.literal_column("0")}.get(
-        at.table.name, at.table.c.get("calls")
-    )
-    each: list[sa.ColumnElement[int]] = [
-        sa.cast(sa.func.sum(sa.case((group == name, calls), else_=sa.literal_column("0"))), sa.BigInteger).label(_calls(number))
-        for number, name in enumerate(apart)
-    ]
-    columns: list[sa.ColumnElement[Any]] = [start, *sums_of(at.table), *each]
+    each = (_calls_of(at.table, at.table.c[GROUPS[wanted.group_by]] == name) for name in apart)
+    named = [sa.cast(calls, sa.BigInteger).label(_calls(number)) for number, calls in enumerate(each)]
+    columns: list[sa.ColumnElement[Any]] = [start, *sums_of(at.table), *named]
     return sa.select(*columns).where(when, *wanted.filters.of(at.table)).group_by(start)
+
+
+def _calls_of(table: sa.Table, condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
+    """The admitted calls among the rows of a table that fit."""
+    if table is refusals:
+        return sa.literal_column("0", sa.BigInteger)
+    calls = sa.literal_column("1", sa.BigInteger) if table is ledger else table.c.calls
+    return sa.func.sum(sa.case((condition, calls), else_=sa.literal_column("0", sa.BigInteger)))
 
 
 def _calls(number: int) -> str:
