@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from ipaddress import ip_network
 
 from starlette.types import Receive, Scope, Send
 
@@ -241,7 +242,12 @@ class Gateway:
         async def answer(exchange: AsgiExchange) -> None:
             await serve(exchange, plane)
 
-        routes = health_routes(problems=self._problems, metrics=self.metrics.render, admin_token=self.services.admin_token)
+        routes = health_routes(
+            problems=self._problems,
+            metrics=self.metrics.render,
+            admin_token=self.services.admin_token,
+            trusted_proxies=self.services.people.trusted_proxies,
+        )
         control = create_control(self.services, extra_routes=routes)
         return AsgiEdge(answer, control, body_seconds=settings.server.body_timeout_seconds)
 
@@ -273,6 +279,7 @@ def _people(settings: Settings) -> People:
         invite_ms=console.invitation_days * 24 * _HOUR_MS,
         reset_ms=console.reset_link_hours * _HOUR_MS,
         public_url=settings.server.public_url,
+        trusted_proxies=tuple(ip_network(each) for each in settings.server.trusted_proxies),
         rotate_after_days=console.rotate_after_days or None,
         unused_after_days=console.unused_after_days or None,
     )

@@ -15,6 +15,7 @@ from gateway.config_values import (
     Folder,
     Lower,
     Models,
+    Networks,
     Origin,
     RedisUrl,
     Seconds,
@@ -25,6 +26,7 @@ from gateway.config_values import (
     choice,
     flag,
     model_names,
+    networks,
     path,
     public_address,
     seconds,
@@ -57,6 +59,10 @@ class Server(_Table):
         "Where clients and browsers reach the gateway, if not where it listens: shown in snippets and one-time links. Over "
         "`https://` the console's cookies are marked Secure.",
         env="GATEWAY_PUBLIC_URL",
+    )
+    trusted_proxies: Networks = networks(
+        "Proxies that are believed when `X-Forwarded-For` says whom they were asked by: for the audit trail, attempts to sign in "
+        "and `/metrics`."
     )
     workers: Whole = whole(1, "Worker processes. Several need Redis and PostgreSQL.", least=1, most=256, env="GATEWAY_WORKERS")
     max_body_bytes: Size = size(32 * MIB, "The largest request body; a larger one is answered 413.", least=1024, most=1 << 30)

@@ -4,6 +4,7 @@ Every setting is made by one of the functions below, which keep beside its defau
 its environment name, its unit, and what it expects in words. A message never quotes a value that is or may hold a secret.
 """
 
+import ipaddress
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -94,6 +95,11 @@ def address(description: str, *, required: bool = False) -> Any:
 
 def public_address(description: str, *, env: str) -> Any:
     return _setting(None, description, About("an address without a path, such as https://gateway.example.com", env))
+
+
+def networks(description: str) -> Any:
+    expects = "addresses and networks separated by commas, such as 10.0.0.0/8,127.0.0.1"
+    return _setting((), description, About(expects, shown_default=""))
 
 
 def model_names(description: str) -> Any:
@@ -199,12 +205,21 @@ def redis_url(value: object) -> str:
     return value
 
 
+def _networks(value: object) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else value
+    try:
+        return tuple(str(ipaddress.ip_network(str(part).strip())) for part in parts)  # type: ignore[attr-defined]  # see below
+    except (TypeError, ValueError):
+        raise ValueError("it has an entry that is no address or network; a network's host part is zero") from None
+
+
 Whole = Annotated[int, BeforeValidator(_whole)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 Size = Annotated[int, BeforeValidator(_size)]
 BaseUrl = Annotated[str, BeforeValidator(_base_url)]
 Origin = Annotated[str, BeforeValidator(_origin)]
+Networks = Annotated[tuple[str, ...], BeforeValidator(_networks)]
 DatabaseUrl = Annotated[SecretStr, BeforeValidator(database_url)]
 RedisUrl = Annotated[SecretStr, BeforeValidator(redis_url)]
 Credential = Annotated[SecretStr, BeforeValidator(_sendable)]

@@ -9,6 +9,7 @@ import hmac
 
 from starlette.requests import Request
 
+from gateway.control.addresses import client_of
 from gateway.control.context import Caller, Services
 from gateway.control.problems import BadCsrfToken, Unauthorized
 from gateway.control.sessions import cookie_name, csrf_token, find_session
@@ -25,7 +26,9 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 async def authenticate(request: Request, services: Services) -> Caller:
     """The caller of a request. Raises Unauthorized, BadCsrfToken, StorageUnavailable."""
     if request.headers.getlist("authorization"):
-        return _by_token(request, services.admin_token)
+        caller = _by_token(request, services.admin_token)
+        caller.client = address(request, services)
+        return caller
     if secret := request.cookies.get(cookie_name(services, request)):
         return await _by_session(request, services, secret)
     raise Unauthorized(headers={"www-authenticate": _CHALLENGE})
@@ -41,7 +44,7 @@ def _by_token(request: Request, admin_token: str) -> Caller:
         if token.startswith(("sk-", "st-")):
             hint = "That is an API key; this address takes the admin token (GATEWAY_ADMIN_TOKEN)."
         raise Unauthorized(hint, headers={"www-authenticate": f'{_CHALLENGE}, error="invalid_token"'})
-    return Caller(operator(TOKEN_ACTOR, TOKEN_ACTOR), address(request))
+    return Caller(operator(TOKEN_ACTOR, TOKEN_ACTOR))
 
 
 async def _by_session(request: Request, services: Services, secret: str) -> Caller:
@@ -56,7 +59,7 @@ async def _by_session(request: Request, services: Services, secret: str) -> Call
         raise Unauthorized("The session has ended; sign in again.")
     session, identity = found
     request.state.csrf = csrf_token(secret)
-    return Caller(identity, address(request), session)
+    return Caller(identity, address(request, services), session)
 
 
 def check_origin(request: Request, services: Services) -> None:
@@ -74,5 +77,6 @@ def check_origin(request: Request, services: Services) -> None:
         raise BadCsrfToken
 
 
-def address(request: Request) -> str | None:
-    return None if request.client is None else request.client.host[:64]
+def address(request: Request, services: Services) -> str | None:
+    """Where a request comes from, for the audit trail and for slowing down attempts to sign in."""
+    return client_of(request, services.people.trusted_proxies)

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Depends
 from starlette.requests import Request
 
+from gateway.control.addresses import Network
 from gateway.control.passwords import Passwords
 from gateway.control.ports import Catalogue, Levels, NoLevels, Upstreams
 from gateway.control.problems import Forbidden, NotFound
@@ -22,6 +23,7 @@ from gateway.storage.sql.sessions import SessionRow
 class People:
     """Settings of sign-in, in milliseconds: a session ends so long after it was last used, and after it began; a one-time link
     expires. `public_url` is the address that people reach the gateway at, without a path; None where nobody said.
+    `trusted_proxies` are believed when they say whom they were asked by.
     """
 
     session_idle_ms: int = 12 * 3_600_000
@@ -29,6 +31,7 @@ class People:
     invite_ms: int = 7 * 24 * 3_600_000
     reset_ms: int = 24 * 3_600_000
     public_url: str | None = None
+    trusted_proxies: tuple[Network, ...] = ()
     rotate_after_days: int | None = 90
     unused_after_days: int | None = 30
 

@@ -48,6 +48,14 @@ def test_public_address_is_an_origin(wrong: str) -> None:
         load({"GATEWAY_PUBLIC_URL": wrong}, None)
 
 
+def test_trusted_proxies_are_networks(file: Path) -> None:
+    """Proxies are named as addresses or networks, in the file as a list; what is neither is told with its place."""
+    file.write_text('[server]\ntrusted_proxies = ["10.0.0.0/8", "::1"]\n')
+    assert load({}, file).server.trusted_proxies == ("10.0.0.0/8", "::1/128")
+    with pytest.raises(ConfigError, match="trusted_proxies"):
+        load({"GATEWAY_SERVER_TRUSTED_PROXIES": "10.0.0.1/8"}, None)
+
+
 def test_public_address_has_no_slash_at_its_end() -> None:
     """A slash at the end of the public address is no path."""
     assert load({"GATEWAY_PUBLIC_URL": "https://Gateway.example/"}, None).server.public_url == "https://gateway.example"
@@ -77,6 +85,7 @@ def test_each_setting_can_come_from_the_environment_and_from_the_file(file: Path
         "storage.redis_url": "redis://h/1",
         "server.workers": "3",
         "server.public_url": "https://gateway.example",
+        "server.trusted_proxies": "10.0.0.0/8, 127.0.0.1",
         "storage.migrate_database_url": "postgresql://owner@host/name",
         "storage.pgbouncer": "true",
         "storage.pool_size": "3",

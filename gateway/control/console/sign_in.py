@@ -26,7 +26,7 @@ async def present(request: Request, services: Services) -> Caller | None:
     """Who is signed in already, if anybody is."""
     secret = request.cookies.get(sessions.cookie_name(services, request))
     found = await sessions.find_session(services, secret) if secret else None
-    return None if found is None else Caller(found[1], auth.address(request), found[0])
+    return None if found is None else Caller(found[1], auth.address(request, services), found[0])
 
 
 @router.get("/sign-in")
@@ -62,7 +62,7 @@ async def sign_in(*, request: Request, services: UsedServices) -> Response:
     email, target = form.get("email", ""), next_page(form.get("next"))
     try:
         secret = await service.sign_in(
-            services, email, form.get("password", ""), client=auth.address(request), agent=request.headers.get("user-agent")
+            services, email, form.get("password", ""), client=auth.address(request, services), agent=request.headers.get("user-agent")
         )
     except (Unauthorized, TooManyAttempts) as problem:
         return _form(target, email=email, problem=problem)
@@ -140,7 +140,7 @@ async def open_link(*, request: Request, services: UsedServices, secret: str) ->
             email=form.get("email", ""),
             name=form.get("name", ""),
             password=form.get("password", ""),
-            client=auth.address(request),
+            client=auth.address(request, services),
             agent=request.headers.get("user-agent"),
         )
     except (BadRequest, TooManyAttempts) as problem:
