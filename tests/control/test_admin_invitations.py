@@ -196,6 +196,14 @@ async def test_an_invitation_takes_no_role_away(control: Control, team: Team) ->
     assert await roles(control, team.admin.email) == {("admin", team.workspace_id), ("owner", team.account_id)}
 
 
+@pytest.mark.parametrize("name", ["", " \t", "\0", "Kim\0", "Kim\nExample", "\x1b[31mKim", "x" * 121])
+async def test_impossible_names_are_refused(control: Control, team: Team, name: str) -> None:
+    """A name that is blank, too long, or has control characters, which PostgreSQL may not hold, is told of; the link stays."""
+    path = (await invite(control, team.admin, "viewer", {"workspace_id": team.workspace_id})).json()["path"]
+    assert (await join(control, path, name=name)).status_code == 400
+    assert (await join(control, path, name=" Zo\u00eb \U0001f600 " + "x" * 112)).status_code == 303
+
+
 async def test_what_an_invitation_asks_for(control: Control, team: Team) -> None:
     """Without a name, or with a weak password, one is told at the field, and the link stays."""
     path = (await invite(control, team.admin, "viewer", {"workspace_id": team.workspace_id})).json()["path"]

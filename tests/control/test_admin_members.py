@@ -120,6 +120,8 @@ async def test_change_and_remove_a_role(control: Control, team: Team) -> None:
     assert (await send(control, lee, "POST", keys, {})).status_code == 201
     reply = await send(control, team.admin, "PATCH", f"/members/{lee.id}", {"role": "viewer", **place})
     assert (reply.status_code, reply.json()["role"]) == (200, "viewer")
+    listed = (await control.get("/members", params={**place, "q": lee.email})).json()["data"]
+    assert reply.json() == listed[0]
     assert (await send(control, lee, "POST", keys, {})).status_code == 403
     async with browser(control, team.admin) as page:
         gone = await page.http.delete(f"/admin/v1/members/{lee.id}", params=place)

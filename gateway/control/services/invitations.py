@@ -5,13 +5,15 @@ address that already has a password here it takes that password: it never gives 
 a link shows does not tell whether the address is known.
 """
 
+import unicodedata
+
 from gateway.control import sessions as secrets
 from gateway.control.context import Caller, Services
 from gateway.control.problems import BadRequest, NotFound
 from gateway.control.services import members as roles
 from gateway.control.services.audit import record
 from gateway.control.services.people import NewLink
-from gateway.control.services.sign_in import begin_session, email_of, new_password, verified
+from gateway.control.services.sign_in import Proven, begin_session, email_of, held, new_password, verified
 from gateway.domain import ids
 from gateway.domain.roles import INSTALLATION, Membership, Right, Role, may_give
 from gateway.storage.sql import links, members, sessions, users
@@ -19,6 +21,7 @@ from gateway.storage.sql.engine import AsyncConnection, reading, writing
 from gateway.storage.sql.links import LinkKind, LinkRow
 from gateway.storage.sql.users import UserRow, UserStatus
 
+_LONGEST_NAME = 120
 GONE = "This link was used, withdrawn, or has expired; ask for a new one."
 _WRONG = "There is a password for this e-mail address already, and this is not it."
 
@@ -90,10 +93,11 @@ async def look(services: Services, secret: str) -> LinkRow:
 
 async def _founded(conn: AsyncConnection, row: LinkRow) -> bool:
     """Whether an invitation gives what its author may still give. Losing a role withdraws what was given by it; this is for one
-    that was being made meanwhile. The admin token and the first start, which are no e-mail addresses, may give everything.
+    that was being made meanwhile. The admin token and the first start, which are no e-mail addresses, may give everything; but
+    the first start's own link, which takes any address, makes a first operator and no second one.
     """
     if row.membership is None or "@" not in row.created_by:
-        return True
+        return row.membership is None or bool(row.email) or not await members.any_operator(conn)
     found = await users.by_email(conn, row.created_by)
     if found is None or found[0].status is not UserStatus.ACTIVE:
         return False
@@ -113,24 +117,37 @@ async def open_link(
     address = row.email or email_of(email)
     async with reading(services.engine) as conn:
         known = await users.by_email(conn, address)
+    proven: Proven | None = None
     if known is not None:
-        user = await verified(services, address, password, client)
-        if user is None:
+        proven = await verified(services, address, password, client)
+        if proven is None:
             raise BadRequest.field("password", _WRONG)
-        hashed = None
     else:
-        if not name.strip():
-            raise BadRequest.field("name", "Give your name, as others will see it.")
+        user = UserRow(ids.user_id(), address, _name(name), UserStatus.ACTIVE, services.now_ms())
         hashed = await services.passwords.hashed(new_password(password, email=address))
-        user = UserRow(ids.user_id(), address, name.strip()[:120], UserStatus.ACTIVE, services.now_ms())
     async with writing(services.engine) as conn:
+        # The person before the link, as everywhere, so that two transactions cannot block each other.
+        if proven is None:
+            joins = user if await users.insert(conn, user, hashed) else None
+        else:
+            joins = await held(conn, proven)
         taken = await links.use(conn, secrets.digest(services, secret), services.now_ms())
         if taken is None or taken.membership is None or not await _founded(conn, taken):
             raise NotFound(GONE)
-        if hashed is not None and not await users.insert(conn, user, hashed):
-            raise BadRequest.field("password", _WRONG)  # somebody came first, by another link
-        await _join(conn, services, user, taken.membership, client)
-        return await begin_session(conn, services, user, client=client, agent=agent)
+        if joins is None:
+            raise BadRequest.field("password", _WRONG)  # somebody came first, by another link, or the password was changed
+        await _join(conn, services, joins, taken.membership, client)
+        return await begin_session(conn, services, joins, client=client, agent=agent)
+
+
+def _name(text: str) -> str:
+    """A person's name. Raises BadRequest."""
+    name = text.strip()
+    if not name:
+        raise BadRequest.field("name", "Give your name, as others will see it.")
+    if len(name) > _LONGEST_NAME or any(unicodedata.category(each) == "Cc" for each in name):
+        raise BadRequest.field("name", f"Use at most {_LONGEST_NAME} characters, and no control characters.")
+    return name
 
 
 async def _join(conn: AsyncConnection, services: Services, user: UserRow, given: Membership, client: str | None) -> None:
@@ -156,10 +173,11 @@ async def _reset(services: Services, secret: str, row: LinkRow, password: str, *
     """A new password by a link; every session ends, and one begins."""
     hashed = await services.passwords.hashed(new_password(password, email=row.email))
     async with writing(services.engine) as conn:
+        found = None if row.user_id is None else await users.hold(conn, row.user_id)
         taken = await links.use(conn, secrets.digest(services, secret), services.now_ms())
-        user = None if taken is None or taken.user_id is None else await users.get(conn, taken.user_id)
-        if user is None or user.status is not UserStatus.ACTIVE:
+        if taken is None or found is None or found[0].status is not UserStatus.ACTIVE:
             raise NotFound(GONE)
+        user = found[0]
         await users.set_password(conn, user.id, hashed)
         await links.delete_resets(conn, user.id)
         await sessions.delete_of_user(conn, user.id)

@@ -88,7 +88,8 @@ async def set_role(
             await withdraw_unfounded(conn, user)
             before, after = {"role": held.role.value}, {"role": role.value, "email": user.email}
             await record(conn, services, caller, "member.set", user_id, place=place, before=before, after=after)
-    return MemberRow(user, Membership(role, place), services.now_ms())
+        given = await members.given_at(conn, user_id, place.scope)
+    return MemberRow(user, Membership(role, place), services.now_ms() if given is None else given)
 
 
 async def remove(services: Services, caller: Caller, user_id: str, *, account_id: str | None, workspace_id: str | None) -> None:

@@ -80,8 +80,10 @@ async def set_status(services: Services, caller: Caller, user_id: str, status: U
         if user.status is not status:
             if status is UserStatus.DISABLED:
                 await keep_an_operator(conn, user_id)
-                await shut_out(conn, user)
+            # Before anything ends: so whoever is signing in just now has either begun the session that ends here, or begins none.
             await users.set_status(conn, user_id, status)
+            if status is UserStatus.DISABLED:
+                await shut_out(conn, user)
             before, after = {"status": user.status.value}, {"status": status.value}
             action = "user.disable" if status is UserStatus.DISABLED else "user.enable"
             await record(conn, services, caller, action, user_id, before=before, after={"email": user.email, **after})

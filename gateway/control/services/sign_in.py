@@ -1,6 +1,7 @@
 """Signing in and out, and one's own password."""
 
 import logging
+from dataclasses import dataclass, field
 
 from gateway.control import sessions as secrets
 from gateway.control.context import Caller, Services
@@ -14,6 +15,7 @@ from gateway.storage.sql.users import UserRow, UserStatus
 
 _log = logging.getLogger(__name__)
 WRONG = "The e-mail address or the password is wrong."
+_NOT_PRESENT = "This is not your present password."
 
 
 def email_of(text: str) -> str:
@@ -32,7 +34,26 @@ def new_password(password: str, *, email: str, param: str = "password") -> str:
     return password
 
 
-async def verified(services: Services, email: str, password: str, client: str | None) -> UserRow | None:
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """Somebody who gave the right password; `stored` is the hash of it."""
+
+    user_id: str
+    stored: str = field(repr=False)
+
+
+async def held(conn: AsyncConnection, proven: Proven) -> UserRow | None:
+    """The person, held until the transaction ends; None where meanwhile they were disabled, or their password was changed.
+
+    A hash takes a while, and longer where many wait: who changes a password must not find a session of the old one afterwards.
+    """
+    found = await users.hold(conn, proven.user_id)
+    if found is None or found[1] != proven.stored or found[0].status is not UserStatus.ACTIVE:
+        return None
+    return found[0]
+
+
+async def verified(services: Services, email: str, password: str, client: str | None) -> Proven | None:
     """The active person with this e-mail address and this password; None for anything else. Raises TooManyAttempts.
 
     Whether there is such a person cannot be told from how long it takes, nor from how attempts are slowed down.
@@ -42,15 +63,22 @@ async def verified(services: Services, email: str, password: str, client: str | 
         found = await users.by_email(conn, email)
     user, stored = found if found is not None else (None, None)
     right = await services.passwords.verify(stored, password)
-    if not right or user is None or user.status is not UserStatus.ACTIVE:
+    if not right or user is None or stored is None or user.status is not UserStatus.ACTIVE:
         _log.info("a sign-in from %s failed", client)
         return None
     await throttling.succeeded(services, attempt)
-    if stored is not None and Passwords.is_outdated(stored):
-        again = await services.passwords.hashed(password)
-        async with writing(services.engine) as conn:
-            await users.set_password(conn, user.id, again)
-    return user
+    proven = Proven(user.id, stored)
+    return await _renewed(services, proven, password) if Passwords.is_outdated(stored) else proven
+
+
+async def _renewed(services: Services, proven: Proven, password: str) -> Proven:
+    """Hash the password anew, unless it was changed meanwhile."""
+    again = await services.passwords.hashed(password)
+    async with writing(services.engine) as conn:
+        if await held(conn, proven) is None:
+            return proven
+        await users.set_password(conn, proven.user_id, again)
+    return Proven(proven.user_id, again)
 
 
 async def sign_in(services: Services, email: str, password: str, *, client: str | None, agent: str | None) -> str:
@@ -59,10 +87,13 @@ async def sign_in(services: Services, email: str, password: str, *, client: str 
         address = email_of(email)
     except BadRequest:
         raise Unauthorized(WRONG) from None
-    user = await verified(services, address, password, client)
-    if user is None:
+    proven = await verified(services, address, password, client)
+    if proven is None:
         raise Unauthorized(WRONG)
     async with writing(services.engine) as conn:
+        user = await held(conn, proven)
+        if user is None:
+            raise Unauthorized(WRONG)
         return await begin_session(conn, services, user, client=client, agent=agent)
 
 
@@ -98,10 +129,13 @@ async def change_password(services: Services, caller: Caller, current: str, new:
     """Give oneself a new password; every other session ends. Raises BadRequest, TooManyAttempts."""
     user_id, email = own_id(caller), caller.identity.email
     new_password(new, email=email, param="new")
-    if await verified(services, email, current, caller.client) is None:
-        raise BadRequest.field("current", "This is not your present password.")
+    proven = await verified(services, email, current, caller.client)
+    if proven is None:
+        raise BadRequest.field("current", _NOT_PRESENT)
     hashed = await services.passwords.hashed(new)
     async with writing(services.engine) as conn:
+        if await held(conn, proven) is None:
+            raise BadRequest.field("current", _NOT_PRESENT)
         await users.set_password(conn, user_id, hashed)
         await links.delete_resets(conn, user_id)
         await sessions.delete_of_user(conn, user_id, but=None if caller.session is None else caller.session.id)

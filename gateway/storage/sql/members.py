@@ -64,8 +64,19 @@ async def get(conn: AsyncConnection, user_id: str, scope: str) -> Membership | N
     return None if found is None else membership(*found)
 
 
+async def given_at(conn: AsyncConnection, user_id: str, scope: str) -> int | None:
+    """When a role that is held was given, in Unix milliseconds."""
+    query = sa.select(members.c.created_at).where(members.c.user_id == user_id, members.c.scope == scope)
+    return (await conn.execute(query)).scalar_one_or_none()
+
+
 async def delete(conn: AsyncConnection, user_id: str, scope: str) -> None:
     await conn.execute(sa.delete(members).where(members.c.user_id == user_id, members.c.scope == scope))
+
+
+async def any_operator(conn: AsyncConnection) -> bool:
+    query = sa.select(members.c.user_id).where(members.c.scope == "", members.c.role == Role.OPERATOR.value).limit(1)
+    return (await conn.execute(query)).one_or_none() is not None
 
 
 async def active_operators(conn: AsyncConnection) -> Sequence[str]:

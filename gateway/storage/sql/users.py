@@ -1,4 +1,4 @@
-"""People who sign in. A password is here as its hash alone, and only `by_email` and `secret` read it."""
+"""People who sign in. A password is here as its hash alone, and only `by_email`, `hold` and `secret` read it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,6 +68,14 @@ async def by_email(conn: AsyncConnection, email: str) -> tuple[UserRow, str | No
 async def secret(conn: AsyncConnection, user_id: str) -> str | None:
     """The hash of a person's password."""
     return (await conn.execute(sa.select(users.c.password).where(users.c.id == user_id))).scalar_one_or_none()
+
+
+async def hold(conn: AsyncConnection, user_id: str) -> tuple[UserRow, str | None] | None:
+    """A person, with the hash of the password. Until the transaction ends nobody else changes or holds this person."""
+    # Rows that only name the person can be written meanwhile (`FOR NO KEY UPDATE`); SQLite has one writer at a time anyway.
+    query = sa.select(*COLUMNS, users.c.password).where(users.c.id == user_id).with_for_update(key_share=True)
+    found = (await conn.execute(query)).one_or_none()
+    return None if found is None else (row(found[:6]), found[6])
 
 
 async def any_exist(conn: AsyncConnection) -> bool:
