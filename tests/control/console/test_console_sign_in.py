@@ -58,7 +58,7 @@ def test_profile_renames_and_ends_sessions(console: Console) -> None:
         other.get_by_role("button", name="Sign in").click()
         expect(other.get_by_role("button", name="Sign out")).to_be_attached()
         page.goto("/console/profile")
-        page.get_by_label("Name").fill("Robin <b>Ray</b>")
+        page.get_by_role("textbox", name="Name", exact=True).fill("Robin <b>Ray</b>")
         page.get_by_role("button", name="Save", exact=True).click()
         expect(page.locator(".person-name")).to_have_text("Robin <b>Ray</b>")
         rows = page.get_by_role("table", name="Sessions").get_by_role("row")
