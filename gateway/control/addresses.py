@@ -32,7 +32,8 @@ def client_of(request: HTTPConnection, trusted: Sequence[Network]) -> str | None
 
 def _read(text: str) -> _Address | None:
     try:
-        found = ipaddress.ip_address(text.strip("[]"))
+        # Without a zone, which is of one machine only, and could be any text.
+        found = ipaddress.ip_address(text.strip("[]").partition("%")[0])
     except ValueError:
         return None
     mapped = getattr(found, "ipv4_mapped", None)

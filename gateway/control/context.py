@@ -1,5 +1,6 @@
 """What every request and every service is given."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -17,6 +18,8 @@ from gateway.domain.roles import INSTALLATION, Identity, Place, Right
 from gateway.storage.sql.engine import AsyncEngine
 from gateway.storage.sql.policy import Policy
 from gateway.storage.sql.sessions import SessionRow
+
+_ATTEMPTS_AT_ONCE = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +41,7 @@ class People:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """The parts and settings of the admin API, built by the composition root.
+    """The parts and settings of the admin API, built by the composition root. `attempts` are the turns of attempts to sign in.
 
     `now_ms` answers Unix time in milliseconds; `default_limits` hold for a model that sets none of its own; `base_url` is the
     address of the data plane that is shown to people, such as `http://127.0.0.1:8080/compatible-mode/v1`.
@@ -57,6 +60,7 @@ class Services:
     default_limits: Limits = NO_LIMITS
     people: People = People()
     passwords: Passwords = field(default_factory=Passwords)
+    attempts: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_ATTEMPTS_AT_ONCE))
     levels: Levels = field(default_factory=NoLevels)
     streams: Streams = field(default_factory=Streams)
     live: Shared = field(default_factory=Shared)

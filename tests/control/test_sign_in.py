@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from unittest.mock import patch
 
 import pytest
@@ -10,8 +11,9 @@ from argon2 import PasswordHasher, extract_parameters
 from argon2.low_level import verify_secret
 
 from gateway.control import passwords
+from gateway.control.services import throttling
 from gateway.storage.sql import users
-from gateway.storage.sql.engine import reading, writing
+from gateway.storage.sql.engine import AsyncConnection, AsyncEngine, reading, writing
 from gateway.storage.sql.users import UserStatus
 from tests.control.admin_api import Control
 from tests.control.people_world import (
@@ -192,6 +194,39 @@ async def test_attempts_at_once_gain_nothing(control: Control, kim: Person, stra
     control.clock.step = 0
     statuses = await asyncio.gather(*(_try(stranger) for _ in range(20)))
     assert sorted(statuses) == [401] * 5 + [429] * 15
+
+
+async def test_addresses_of_one_ipv6_network_are_one(control: Control, kim: Person) -> None:
+    """Who has a network of IPv6 has each address in it, and gains nothing by that; the next network is somebody else's."""
+    control.clock.step = 0
+    statuses = []
+    for number in range(51):
+        async with browser(control, client=f"2001:db8:0:7:{number + 1:x}::{number:x}") as stranger:
+            statuses.append(await _try(stranger, f"person{number}@example.com"))
+    assert statuses == [401] * 50 + [429]
+    async with browser(control, client="2001:db8:0:8::1") as other:
+        assert await _try(other, password=PASSWORD) == 303
+
+
+async def test_a_flood_of_attempts_waits_for_itself(
+    control: Control, kim: Person, stranger: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many sign in at once, two at most are at the database to be counted, so that nobody waits there behind them."""
+    now, most = 0, 0
+
+    @asynccontextmanager
+    async def counted(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+        nonlocal now, most
+        now, most = now + 1, max(most, now + 1)
+        try:
+            async with writing(engine) as conn:
+                yield conn
+        finally:
+            now -= 1
+
+    monkeypatch.setattr(throttling, "writing", counted)
+    statuses = await asyncio.gather(*(_try(stranger, f"person{number}@example.com") for number in range(30)))
+    assert (set(statuses), most) == ({401}, 2)
 
 
 async def test_refused_attempts_try_no_password(control: Control, kim: Person, stranger: Browser) -> None:

@@ -62,7 +62,11 @@ async def sign_in(*, request: Request, services: UsedServices) -> Response:
     email, target = form.get("email", ""), next_page(form.get("next"))
     try:
         secret = await service.sign_in(
-            services, email, form.get("password", ""), client=auth.address(request, services), agent=request.headers.get("user-agent")
+            services,
+            email,
+            form.get("password", ""),
+            client=auth.address(request, services),
+            agent=request.headers.get("user-agent"),
         )
     except (Unauthorized, TooManyAttempts) as problem:
         return _form(target, email=email, problem=problem)
