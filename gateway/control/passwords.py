@@ -49,7 +49,7 @@ class Passwords:
     async def verify(self, stored: str | None, password: str) -> bool:
         """Whether the password is the stored one. Where none is stored it takes as long, and is not."""
         async with self._turns:
-            right = await asyncio.to_thread(_verified, stored or _nobodys(), _normal(password)[: 2 * LONGEST])
+            right = await asyncio.to_thread(_verified, stored, _normal(password)[: 2 * LONGEST])
         return right and stored is not None
 
     @staticmethod
@@ -63,8 +63,8 @@ def _nobodys() -> str:
     return _hasher.hash("nobody has this password")
 
 
-def _verified(stored: str, password: str) -> bool:
+def _verified(stored: str | None, password: str) -> bool:
     try:
-        return _hasher.verify(stored, password)
+        return _hasher.verify(stored or _nobodys(), password)
     except (VerificationError, InvalidHashError):
         return False

@@ -7,6 +7,7 @@ began whatever is done.
 
 import hmac
 import secrets
+from contextlib import suppress
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,7 +16,7 @@ from gateway.control.context import Services
 from gateway.domain import ids
 from gateway.domain.roles import Identity
 from gateway.storage.sql import members, sessions
-from gateway.storage.sql.engine import AsyncConnection, reading, writing
+from gateway.storage.sql.engine import AsyncConnection, StorageUnavailable, reading, writing
 from gateway.storage.sql.sessions import SessionRow
 from gateway.storage.sql.users import UserRow, UserStatus
 
@@ -73,8 +74,10 @@ async def find_session(services: Services, secret: str, *, used: bool = True) ->
         identity = await identity_of(conn, user)
     now = services.now_ms()
     if used and now - session.seen_at >= _SEEN_EVERY_MS:
-        async with writing(services.engine) as conn:
-            await sessions.seen(conn, session.id, now)
+        # Who only looks is not kept from it by a database that takes no changes just now; the next request tries again.
+        with suppress(StorageUnavailable):
+            async with writing(services.engine) as conn:
+                await sessions.seen(conn, session.id, now)
     return session, identity
 
 

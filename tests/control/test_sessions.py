@@ -1,14 +1,16 @@
 """Sessions: how they begin, in what cookie, and when they end."""
 
 from collections.abc import AsyncIterator
+from unittest.mock import Mock
 
 import pytest
 
 from gateway.control import sessions
 from gateway.control.context import People
+from gateway.control.schemas import when
 from gateway.domain.roles import INSTALLATION, Membership, Role
 from gateway.storage.sql import members, users
-from gateway.storage.sql.engine import AsyncEngine, reading, writing
+from gateway.storage.sql.engine import AsyncEngine, StorageUnavailable, reading, writing
 from gateway.storage.sql.users import UserStatus
 from tests.control.admin_api import Control, opened
 from tests.control.people_world import OPERATOR, PASSWORD, Browser, Person, add_person, add_session, browser, quick_passwords
@@ -118,6 +120,18 @@ async def test_idle_sessions_end(control: Control, kim: Person) -> None:
         control.clock.now += 12 * HOUR
         assert (await page.get("/admin/v1/me")).status_code == 401
         assert (await page.send("PATCH", "/me", {"name": "x"})).status_code == 401
+
+
+async def test_reading_needs_no_writing(control: Control, kim: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the database takes no changes, whoever is signed in goes on reading; that they do is written down once it can be."""
+    control.clock.step = 0
+    control.clock.now += HOUR
+
+    async with browser(control, kim) as page:
+        with monkeypatch.context() as patched:
+            patched.setattr(sessions, "writing", Mock(side_effect=StorageUnavailable("it takes no changes")))
+            assert (await page.get("/admin/v1/me")).status_code == 200
+        assert (await page.get("/admin/v1/me/sessions")).json()["data"][0]["seen_at"] == when(control.clock.now)
 
 
 async def test_sessions_end_after_a_month(control: Control, kim: Person) -> None:
