@@ -160,7 +160,7 @@ def _group(view: View, asked: Asked, row: UsageRow, names: Mapping[str, str]) ->
     known = row.group in names
     match asked.by:
         case "model":
-            return Group(row.group, "", row, address(view, asked.query(model=row.group, by="key")))
+            return Group(cut(row.group), "", row, address(view, asked.query(model=row.group, by="key")))
         case "workspace":
             # A look at one workspace is a page of its own.
             query = asked.query(scope="workspace", workspace="", by="key")
