@@ -12,7 +12,7 @@ from gateway.control import passwords
 from gateway.control.context import Caller
 from gateway.control.services import invitations
 from gateway.domain.roles import operator
-from gateway.storage.sql import sessions, users
+from gateway.storage.sql import links, sessions, users
 from gateway.storage.sql.engine import create_engine, reading, writing
 from tests.control.admin_api import Control, opened
 from tests.control.people_world import (
@@ -146,6 +146,23 @@ async def test_a_session_that_begins_as_somebody_is_disabled_ends(either: Contro
         row = (await sessions.of_user(conn, lee.id, alive_since=0, seen_since=0))[0]
         await sessions.insert(conn, type(row)("ses-new", lee.id, row.created_at, row.seen_at, None, None), b"d" * 32)
     assert (await disabling).status_code == 200
+    assert await count_sessions(either, lee) == 0
+
+
+@pytest.mark.parametrize("database", [POSTGRES], indirect=True)
+async def test_forgetting_waits_for_nobody(either: Control, kim: Person) -> None:
+    """Old sessions and links that somebody else ends just now keep nobody waiting who signs in or invites."""
+    lee = await add_person(either, email="lee@example.com")
+    assert (await invite(either, kim, "operator", {})).status_code == 201
+    either.clock.now += 20 * 24 * 3_600_000
+    async with writing(either.services.engine) as conn, browser(either) as page, asyncio.timeout(5):
+        await sessions.delete_of_user(conn, lee.id)
+        await links.delete_of_author(conn, kim.email)
+        assert (await page.form(SIGN_IN, email=kim.email, password=PASSWORD)).status_code == 303
+        admin = await either.http.post("/admin/v1/invitations", json={"email": "new@example.com", "role": "operator"})
+        assert admin.status_code == 201
+    async with reading(either.services.engine) as conn:
+        assert (await conn.exec_driver_sql("SELECT count(*) FROM links")).scalar_one() == 1
     assert await count_sessions(either, lee) == 0
 
 

@@ -112,7 +112,9 @@ async def delete_of_author(conn: AsyncConnection, author: str) -> None:
 
 
 async def delete_old(conn: AsyncConnection, now_ms: int) -> None:
-    await conn.execute(sa.delete(links).where(links.c.expires_at <= now_ms))
+    """Forget the links that have expired; not those that somebody takes away just now, who need not be waited for."""
+    old = sa.select(links.c.id).where(links.c.expires_at <= now_ms).with_for_update(skip_locked=True)
+    await conn.execute(sa.delete(links).where(links.c.id.in_(old)))
 
 
 async def invitations(conn: AsyncConnection, place: Place, now_ms: int) -> list[LinkRow]:

@@ -84,5 +84,7 @@ async def delete_of_user(conn: AsyncConnection, user_id: str, *, but: str | None
 
 
 async def delete_old(conn: AsyncConnection, *, alive_since: int, seen_since: int) -> None:
-    """Forget the sessions that have ended by themselves."""
-    await conn.execute(sa.delete(sessions).where((sessions.c.created_at <= alive_since) | (sessions.c.seen_at <= seen_since)))
+    """Forget the sessions that have ended by themselves; not those that somebody ends just now, who need not be waited for."""
+    ended = (sessions.c.created_at <= alive_since) | (sessions.c.seen_at <= seen_since)
+    old = sa.select(sessions.c.id).where(ended).with_for_update(skip_locked=True)
+    await conn.execute(sa.delete(sessions).where(sessions.c.id.in_(old)))
