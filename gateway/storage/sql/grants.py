@@ -10,6 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.domain.grants import Limits
 from gateway.storage.sql.tables import grants, workspaces
 
+_MOST_NAMED = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class GrantRow:
@@ -142,8 +144,12 @@ async def totals(conn: AsyncConnection, account_id: str, *, without: str | None 
 
 async def count_by_model(conn: AsyncConnection, models: Sequence[str]) -> dict[str, int]:
     """How many workspaces each of the models is granted to; those without a grant are left out."""
-    query = sa.select(grants.c.model, sa.func.count()).where(grants.c.model.in_(models)).group_by(grants.c.model)
-    return {model: count for model, count in await conn.execute(query)}
+    query = sa.select(grants.c.model, sa.func.count().label("workspaces")).group_by(grants.c.model)
+    # A statement takes a limited number of values; beyond it, reading all is the lesser work anyway.
+    wanted = frozenset(models)
+    if len(wanted) <= _MOST_NAMED:
+        query = query.where(grants.c.model.in_(sorted(wanted)))
+    return {row.model: row.workspaces for row in await conn.execute(query) if row.model in wanted}
 
 
 async def total(conn: AsyncConnection, account_id: str, model: str) -> Limits:
