@@ -5,6 +5,7 @@ import pytest
 from gateway.domain.credentials import KeyKind
 from gateway.domain.grants import KeyStatus, Principal
 from gateway.domain.visible import Visible
+from gateway.storage.sql import activity
 from gateway.storage.sql.activity import Driver, drivers
 from gateway.storage.sql.engine import AsyncEngine
 from gateway.storage.sql.entries import store
@@ -63,6 +64,14 @@ async def test_those_with_the_most_calls_come_first(engine: AsyncEngine) -> None
         Driver("acc-2", "llm-9", "ak-9", "a", 1, 0, 10, 5, 0),
     ]
     assert await drivers(engine, since_ms=NOW, limit=2) == [_TWO, _ONE]
+
+
+async def test_causes_are_read_part_by_part(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More keys and models than are asked for at once have all of their causes, each its own."""
+    whole = await drivers(engine, since_ms=NOW, limit=10)
+    monkeypatch.setattr(activity, "_AT_ONCE", 1)
+    assert await drivers(engine, since_ms=NOW, limit=10) == whole
+    assert [driver.codes for driver in whole if driver.refused] == [_TWO.codes, {"model_not_found": 1}]
 
 
 @pytest.mark.parametrize(
