@@ -74,33 +74,36 @@ async def overview(engine: AsyncEngine, wanted: Steps, *, largest: int) -> Overv
 async def _steps(connection: AsyncConnection, wanted: Steps, groups: Sequence[str]) -> list[UsageStep]:
     at, span = SOURCES[wanted.step_ms]
     every = sa.union_all(
-        _part(wanted, at, sa.and_(at >= wanted.start_ms, at < wanted.end_ms)),
-        _part(wanted, refusals.c.at, between(span, wanted.start_ms, wanted.end_ms)),
+        _part(wanted, at, sa.and_(at >= wanted.start_ms, at < wanted.end_ms), groups),
+        _part(wanted, refusals.c.at, between(span, wanted.start_ms, wanted.end_ms), groups),
     ).subquery()
     sums, step = totals(every), wanted.of(every.c.at)
-    columns: list[sa.ColumnElement[Any]] = [step, *sums.values()]
-    found = [tuple(row) for row in await connection.execute(sa.select(*columns).group_by(step).order_by(step))]
-    calls = await _calls(connection, wanted, groups)
-    return [
-        UsageStep(start, row_of("", dict(zip(sums, values, strict=True))), [calls.get((start, group), 0) for group in groups])
-        for start, *values in found
-    ]
+    calls = [sa.cast(sa.func.sum(every.c[_name(number)]), sa.BigInteger) for number in range(len(groups))]
+    columns: list[sa.ColumnElement[Any]] = [step, *sums.values(), *calls]
+    found = await connection.execute(sa.select(*columns).group_by(step).order_by(step))
+    return [UsageStep(start, row_of("", dict(zip(sums, values, strict=False))), values[len(sums) :]) for start, *values in found]
 
 
-def _part(wanted: Steps, at: sa.Column[int], when: sa.ColumnElement[bool]) -> sa.Select[Any]:
+def _part(wanted: Steps, at: sa.Column[int], when: sa.ColumnElement[bool], groups: Sequence[str]) -> sa.Select[Any]:
     """The sums of one table by its own time, which stands in the index; that of single calls by step, since there are as many
     times as calls.
     """
     start = (wanted.of(at) if at.table is ledger else at).label("at")
-    columns: list[sa.ColumnElement[Any]] = [start, *sums_of(at.table)]
+    each = (_calls_of(at.table, at.table.c[GROUPS[wanted.group_by]] == name) for name in groups)
+    named = [sa.cast(calls, sa.BigInteger).label(_name(number)) for number, calls in enumerate(each)]
+    columns: list[sa.ColumnElement[Any]] = [start, *sums_of(at.table), *named]
     return sa.select(*columns).where(when, *wanted.filters.of(at.table)).group_by(start)
 
 
-async def _calls(connection: AsyncConnection, wanted: Steps, groups: Sequence[str]) -> dict[tuple[int, str], int]:
-    """The admitted calls of some groups, by step and group."""
-    at, _ = SOURCES[wanted.step_ms]
-    step, group = wanted.of(at), at.table.c[GROUPS[wanted.group_by]]
-    calls = sa.func.count() if at.table is ledger else sa.cast(sa.func.sum(at.table.c.calls), sa.BigInteger)
-    query = sa.select(step, group, calls).where(at >= wanted.start_ms, at < wanted.end_ms, group.in_(groups))
-    found = await connection.execute(query.where(*wanted.filters.of(at.table)).group_by(step, group))
-    return {(start, name): count for start, name, count in found}
+def _calls_of(table: sa.Table, condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
+    """The admitted calls among the rows of a table that fit. In the same pass: the largest groups may have most of the rows, and
+    a second look at these would have to sort them.
+    """
+    if table is refusals:
+        return sa.literal_column("0", sa.BigInteger)
+    calls = sa.literal_column("1", sa.BigInteger) if table is ledger else table.c.calls
+    return sa.func.sum(sa.case((condition, calls), else_=sa.literal_column("0", sa.BigInteger)))
+
+
+def _name(number: int) -> str:
+    return f"calls_{number}"
