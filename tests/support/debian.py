@@ -13,8 +13,8 @@ _PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 _APT = ["apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=120"]
 
 
-def require(package: str, program: str | None = None) -> str:
-    """The path of `program` (the package's own name unless told otherwise).
+def require(package: str, program: str | None = None, *, instead: str | None = None) -> str:
+    """The path of `program` (the package's own name unless told otherwise), or that of the package `instead` where there is none.
 
     As root it is installed with apt-get where it is missing, once, however many test processes ask. Otherwise the test is
     skipped, with what to install.
@@ -27,6 +27,8 @@ def require(package: str, program: str | None = None) -> str:
             if shutil.which(program, path=_PATH) is None:
                 _install(package)
         found = shutil.which(program, path=_PATH)
+    if found is None and instead is not None:
+        return require(instead)
     if found is None:
         pytest.skip(f"NOT TESTED: {program} is missing and cannot be installed from here; run: sudo apt-get install {package}")
     return found

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import click
@@ -43,6 +44,7 @@ def _new_key(page: Page) -> None:
     page.get_by_role("dialog").get_by_text("curl", exact=False).first.wait_for()
 
 
+@cache
 def _invitation(world: Showcase) -> str:
     body = {"email": "noor@example.com", "role": "member", "workspace_id": world.workspaces["Production"]}
     return str(world.console.gateway.admin("POST", "/invitations", body)["path"])
