@@ -57,9 +57,10 @@ def _files(folder: Path) -> set[Path]:
 
 
 def test_the_wheel_is_whole(installed: Path) -> None:
-    """Every module and every migration of the checkout is in the wheel, with its licence."""
-    packaged = {path.relative_to(installed) for path in installed.rglob("*.py")}
-    assert packaged >= {path.relative_to(ROOT) for path in (ROOT / "gateway").rglob("*.py")}
+    """Every module, template, style sheet and migration of the checkout is in the wheel, with its licence."""
+    packaged = {path.relative_to(installed) for path in installed.rglob("*")}
+    kinds = (".py", ".lua", ".html", ".css", ".js", ".svg")
+    assert packaged >= {path.relative_to(ROOT) for path in (ROOT / "gateway").rglob("*") if path.suffix in kinds}
     assert packaged >= {Path("gateway") / path.relative_to(ROOT) for path in (ROOT / "migrations").rglob("*.py")}
     assert list(installed.glob("*.dist-info/licenses/LICENSE"))
 
@@ -86,6 +87,10 @@ def test_it_runs_elsewhere(installed: Path, tmp_path: Path) -> None:
         with httpx2.Client(trust_env=False, timeout=30) as client:
             reply = client.post(f"{endpoint}/chat/completions", json=body, headers={"authorization": f"Bearer {key}"})
         assert reply.status_code == 200, reply.text
+            form = client.get(endpoint.replace("/compatible-mode/v1", "/console/sign-in"))
+            assert form.status_code == 200, form.text
+            sheet = form.text.split('rel="stylesheet" href="')[1].split('"')[0]
+            assert client.get(endpoint.replace("/compatible-mode/v1", sheet)).headers["content-type"].startswith("text/css")
         assert "[demo]" in reply.text
         listed = subprocess.run([*command, "keys", "list"], cwd=working, env=env, capture_output=True, text=True, check=True)
         assert "made at the first start" in listed.stdout
