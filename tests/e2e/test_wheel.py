@@ -86,11 +86,11 @@ def test_it_runs_elsewhere(installed: Path, tmp_path: Path) -> None:
         body = {"model": "demo-chat", "messages": [{"role": "user", "content": "Hello"}]}
         with httpx2.Client(trust_env=False, timeout=30) as client:
             reply = client.post(f"{endpoint}/chat/completions", json=body, headers={"authorization": f"Bearer {key}"})
-        assert reply.status_code == 200, reply.text
             form = client.get(endpoint.replace("/compatible-mode/v1", "/console/sign-in"))
             assert form.status_code == 200, form.text
             sheet = form.text.split('rel="stylesheet" href="')[1].split('"')[0]
             assert client.get(endpoint.replace("/compatible-mode/v1", sheet)).headers["content-type"].startswith("text/css")
+        assert reply.status_code == 200, reply.text
         assert "[demo]" in reply.text
         listed = subprocess.run([*command, "keys", "list"], cwd=working, env=env, capture_output=True, text=True, check=True)
         assert "made at the first start" in listed.stdout
