@@ -211,8 +211,8 @@ def _members(company: Company, people: list[str], now: int) -> Iterator[Row]:
 
 
 def _audit(company: Company, count: int, now: int, chance: random.Random) -> Iterator[Row]:
-    for _ in range(count):
-        at, (key, workspace) = now - chance.randrange(SPAN), chance.choice(company.keys)
+    for number in range(count):
+        at, (key, workspace) = now - SPAN + number * SPAN // count, chance.choice(company.keys)
         yield {
             "id": ids.call_id(at),
             "at": at,
@@ -236,7 +236,9 @@ def _refusals(company: Company, now: int, chance: random.Random) -> Iterator[Row
             group = (span, at - at % span, company.account_id, workspace, key, company.models[0], chance.choice(codes))
             sums[group] = sums.get(group, 0) + chance.randrange(1, 20)
     names = ("span", "at", "account_id", "workspace_id", "key_id", "model", "code")
-    return (dict(zip(names, group, strict=True)) | {"calls": calls} for group, calls in sums.items())
+    # Rows come into a table as time goes by, and lie there in that order.
+    in_time = sorted(sums, key=lambda group: int(group[1]))
+    return (dict(zip(names, group, strict=True)) | {"calls": sums[group]} for group in in_time)
 
 
 def _calls(company: Company, count: int, now: int, chance: random.Random) -> Iterator[Row]:
