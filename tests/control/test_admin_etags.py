@@ -250,7 +250,7 @@ async def test_of_editors_at_once_one_wins(either: Control) -> None:
     """
     every = f"/workspaces/{await either.sub_workspace()}/grants"
     limits = f"/accounts/{either.account_id}/limits/served-model"
-    for path, wrapped in ((f"{every}/served-model", False), (every, True), (limits, False)):
+    for first, path, wrapped in ((10, f"{every}/served-model", False), (30, every, True), (50, limits, False)):
 
         async def change(number: int, path: str = path, wrapped: bool = wrapped, **condition: str) -> httpx2.Response:
             body: object = {"rpm": number}
@@ -259,12 +259,14 @@ async def test_of_editors_at_once_one_wins(either: Control) -> None:
             return await send(either, "PUT", path, body, **condition)
 
         if not wrapped:
-            made = await asyncio.gather(*(change(number, if_none_match="*") for number in range(1, 9)))
+            made = await asyncio.gather(*(change(number, if_none_match="*") for number in range(first, first + 8)))
             assert sorted(reply.status_code for reply in made)[1:] == [412] * 7
         tag = (await either.get(path)).headers["etag"]
-        replies = await asyncio.gather(*(change(number, if_match=tag) for number in range(11, 19)))
+        # Numbers that were not there before: what changes nothing leaves the tag, and somebody else's turn, as they were.
+        numbers = range(first + 8, first + 16)
+        replies = await asyncio.gather(*(change(number, if_match=tag) for number in numbers))
         assert sorted(reply.status_code for reply in replies) == [200] + [412] * 7
-        won = next(number for number, reply in enumerate(replies, 11) if reply.is_success)
+        won = next(number for number, reply in zip(numbers, replies, strict=True) if reply.is_success)
         now = (await either.get(path)).json()
         assert (now["data"][0] if wrapped else now)["rpm"] == won
 

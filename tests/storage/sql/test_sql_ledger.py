@@ -120,7 +120,7 @@ async def test_a_database_that_is_away_for_a_while(engine: AsyncEngine, caplog: 
     await _until(lambda: ledger.waiting == 0)
     assert await _calls(engine) == ["a", "b"]
     await ledger.close()
-    said = [record.message for record in caplog.records if "ledger" in record.message]
+    said = [record.message for record in caplog.records if record.name == "gateway.storage.sql.ledger"]
     assert len(said) == 2
     assert said[0].startswith("the ledger cannot be written")
 
