@@ -242,8 +242,8 @@ def _refusals(company: Company, now: int, chance: random.Random) -> Iterator[Row
 
 
 def _calls(company: Company, count: int, now: int, chance: random.Random) -> Iterator[Row]:
-    """Calls spread evenly over the time. Few keys make most of them, and each key has some models that it calls."""
-    weights = list(accumulate(1 / (1 + n) ** 0.7 for n in range(len(company.keys))))
+    """Calls spread evenly over the time. Few keys make most of them (Zipf), and each calls one model mostly, and two others."""
+    weights = list(accumulate(1 / (1 + n) for n in range(len(company.keys))))
     for number in range(count):
         place = min(bisect(weights, chance.random() * weights[-1]), len(company.keys) - 1)
         key, workspace = company.keys[place]
@@ -255,7 +255,7 @@ def _calls(company: Company, count: int, now: int, chance: random.Random) -> Ite
             "workspace_id": workspace,
             "key_id": key,
             "endpoint": "chat/completions",
-            "model": company.models[(place * 7 + int(3 * chance.random())) % len(company.models)],
+            "model": company.models[(place * 7 + bisect((0.85, 0.95), chance.random())) % len(company.models)],
             "deployment": "model-server",
             "stream": True,
             "status": 200,
