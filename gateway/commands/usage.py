@@ -11,6 +11,7 @@ _COLUMNS = [
     "group",
     "calls",
     "failures",
+    "refused",
     "input_tokens",
     "output_tokens",
     "total_tokens",
