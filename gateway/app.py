@@ -16,7 +16,6 @@ from gateway.control.app import create_control
 from gateway.control.context import People, Services
 from gateway.control.health import health_routes
 from gateway.dataplane.admit import Gate, OpenAtOnce
-from gateway.dataplane.asgi import AsgiEdge, AsgiExchange
 from gateway.dataplane.authenticate import Keys
 from gateway.dataplane.bodies import Bodies
 from gateway.dataplane.endpoints import ENDPOINTS, PREFIX, Routes
@@ -25,6 +24,7 @@ from gateway.dataplane.forward import Forwarder
 from gateway.dataplane.meter import Meter
 from gateway.dataplane.open_calls import OpenCalls
 from gateway.dataplane.pipeline import DataPlane, serve
+from gateway.dataplane.ports import Exchange
 from gateway.dataplane.waiting import WaitingRoom
 from gateway.domain.credentials import pepper_fingerprint
 from gateway.domain.grants import Limits
@@ -125,7 +125,14 @@ class Gateway:
         self._bodies = Bodies(most=settings.server.max_body_bytes, most_together=settings.server.max_body_bytes_total)
         defaults = Limits(rpm=settings.limits.default_rpm, tpm=settings.limits.default_tpm)
         self.services = self._managing(settings, secrets, defaults)
-        self._app = self._edge(settings, defaults)
+        self._plane = self._data_plane(settings, defaults)
+        routes = health_routes(
+            problems=self._problems,
+            metrics=self.metrics.render,
+            admin_token=self.services.admin_token,
+            trusted_proxies=self.services.people.trusted_proxies,
+        )
+        self._app = create_control(self.services, extra_routes=routes)
 
     def _managing(self, settings: Settings, secrets: Secrets, defaults: Limits) -> Services:
         return Services(
@@ -203,7 +210,11 @@ class Gateway:
         await _tried("raised epochs could not be swept", self._policy.sweep())
         await _tried("increases of limits could not be ended", end_due(self._policy, self._engine, _now_ms()))
 
-    def _edge(self, settings: Settings, defaults: Limits) -> AsgiEdge:
+    async def answer(self, exchange: Exchange) -> None:
+        """Serve a request of the data plane, which the edge has taken."""
+        await serve(exchange, self._plane)
+
+    def _data_plane(self, settings: Settings, defaults: Limits) -> DataPlane:
         estimator = Estimator(settings.limits.reserve_output)
         gate = Gate(
             keys=self._keys,
@@ -228,7 +239,7 @@ class Gateway:
         )
         if self._shared is not None:
             watch_shared(self.metrics, self._shared)
-        plane = DataPlane(
+        return DataPlane(
             gate=gate,
             routes=Routes(ENDPOINTS),
             bodies=self._bodies,
@@ -238,18 +249,6 @@ class Gateway:
             open_calls=self._open_calls,
             metrics=self.metrics,
         )
-
-        async def answer(exchange: AsgiExchange) -> None:
-            await serve(exchange, plane)
-
-        routes = health_routes(
-            problems=self._problems,
-            metrics=self.metrics.render,
-            admin_token=self.services.admin_token,
-            trusted_proxies=self.services.people.trusted_proxies,
-        )
-        control = create_control(self.services, extra_routes=routes)
-        return AsgiEdge(answer, control, body_seconds=settings.server.body_timeout_seconds)
 
     async def _problems(self) -> list[str]:
         """What keeps the gateway from taking calls: a part that is not open, a database that does not answer."""

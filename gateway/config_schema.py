@@ -74,6 +74,9 @@ class Server(_Table):
     )
     header_timeout_seconds: Seconds = seconds(10, "How long a client may take to send its headers; then 408.")
     body_timeout_seconds: Seconds = seconds(120, "How long a client may take to send its body; then 408.")
+    write_timeout_seconds: Seconds = seconds(
+        120, "How long a client may take nothing of its reply; then its connection is closed, and the call upstream with it."
+    )
     keep_alive_seconds: Whole = whole(
         75, "How long a connection without a request is kept open.", least=1, most=86_400, unit="seconds"
     )

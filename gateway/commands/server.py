@@ -14,7 +14,7 @@ import uvicorn
 from gateway.app import Gateway
 from gateway.commands import database, listen
 from gateway.config import Secrets, Settings
-from gateway.dataplane.uvicorn_protocol import DeadlineProtocol, Drain
+from gateway.dataplane.uvicorn_protocol import Drain, EdgeProtocol
 from gateway.domain.upstreams import Upstream
 
 _LAST_SECONDS = 5.0
@@ -117,8 +117,13 @@ async def run(server: Server, settings: Settings, sockets: list[socket.socket]) 
 def _uvicorn_config(settings: Settings, gateway: Gateway, drain: Drain) -> uvicorn.Config:
     return uvicorn.Config(
         gateway,
-        http=DeadlineProtocol.configured(
-            header_seconds=settings.server.header_timeout_seconds, header_bytes=settings.server.max_header_bytes, drain=drain
+        http=EdgeProtocol.configured(
+            serve=gateway.answer,
+            header_seconds=settings.server.header_timeout_seconds,
+            header_bytes=settings.server.max_header_bytes,
+            body_seconds=settings.server.body_timeout_seconds,
+            write_seconds=settings.server.write_timeout_seconds,
+            drain=drain,
         ),
         ws="none",
         lifespan="off",  # opened here, so that what keeps it from opening is told in words

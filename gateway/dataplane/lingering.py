@@ -33,6 +33,7 @@ class LingeringTransport:
         self._timer: asyncio.TimerHandle | None = None
         self._closing = False
         self.write = transport.write
+        self.writelines = transport.writelines
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)

@@ -1,20 +1,23 @@
-"""The ASGI edge on a real uvicorn server in this process, and raw connections to it."""
+"""The edge on a real uvicorn server in this process, and raw connections to it."""
 
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import uvicorn
 
-from gateway.dataplane.asgi import AsgiEdge, AsgiExchange, Message, Receive, Scope, Send
+from gateway.dataplane.http_exchange import HttpExchange
 from gateway.dataplane.pipeline import serve
-from gateway.dataplane.uvicorn_protocol import DeadlineProtocol
+from gateway.dataplane.uvicorn_protocol import EdgeProtocol
 from tests.dataplane.world import CHAT, World
 
-Serve = Callable[[AsgiExchange], Awaitable[None]]
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 
 
 async def _other(scope: Scope, receive: Receive, send: Send) -> None:
@@ -118,17 +121,28 @@ class Edge:
 
 @asynccontextmanager
 async def edge(
-    world: World, *, body_seconds: float = 5.0, header_seconds: float = 5.0, header_bytes: int = 64 << 10, keep_alive: int = 5
+    world: World,
+    *,
+    body_seconds: float = 5.0,
+    header_seconds: float = 5.0,
+    header_bytes: int = 64 << 10,
+    write_seconds: float = 5.0,
+    keep_alive: int = 5,
 ) -> AsyncIterator[Edge]:
     """The whole data plane behind a listening socket on a free port."""
 
-    async def to_pipeline(exchange: AsgiExchange) -> None:
+    async def to_pipeline(exchange: HttpExchange) -> None:
         await serve(exchange, world.plane)
 
-    app = AsgiEdge(to_pipeline, _other, body_seconds=body_seconds)
     config = uvicorn.Config(
-        app,
-        http=DeadlineProtocol.configured(header_seconds=header_seconds, header_bytes=header_bytes),
+        _other,
+        http=EdgeProtocol.configured(
+            serve=to_pipeline,
+            header_seconds=header_seconds,
+            header_bytes=header_bytes,
+            body_seconds=body_seconds,
+            write_seconds=write_seconds,
+        ),
         ws="none",
         lifespan="off",
         log_config=None,
@@ -152,4 +166,4 @@ async def edge(
             await task
 
 
-__all__ = ["Client", "Edge", "Message", "edge"]
+__all__ = ["Client", "Edge", "edge"]

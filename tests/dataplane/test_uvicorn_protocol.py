@@ -9,7 +9,7 @@ import pytest
 import uvicorn
 from uvicorn.protocols.http import httptools_impl
 
-from gateway.dataplane.uvicorn_protocol import DeadlineProtocol
+from gateway.dataplane.uvicorn_protocol import EdgeProtocol
 from tests.dataplane.edge_server import Client, edge
 from tests.dataplane.world import MODEL, chunk, completion, events, until, world
 
@@ -214,17 +214,78 @@ async def test_the_end_is_told_before_a_connection_is_closed() -> None:
         assert (await late.reply())[1]["connection"] == "close"
 
 
+async def test_a_wish_to_upgrade_is_passed_over() -> None:
+    """A request that would rather speak HTTP/2 is answered in HTTP/1.1, with its body, and so is the next on its connection."""
+    async with world() as w, edge(w) as server:
+        w.upstreams.serve(MODEL, completion())
+        client = await server.client()
+        wish = ("connection: Upgrade, HTTP2-Settings", "upgrade: h2c", "http2-settings: AAMAAABkAARAAAAAAAIAAAAA")
+        raw = client.request(_BODY, *wish)
+        await client.say(raw)
+        assert (await client.reply())[0] == 200
+        for at in range(0, len(raw), 7):  # in pieces
+            await client.say(raw[at : at + 7])
+        assert (await client.reply())[0] == 200
+        assert json.loads(w.upstreams.sent[-1].body) == _BODY
+        assert not {b"upgrade", b"http2-settings"} & {name for name, _ in w.upstreams.sent[-1].headers}
+
+
+async def test_http_1_0_gets_no_chunks() -> None:
+    """A client of HTTP/1.0 gets a stream that ends with its connection, since it knows no chunks (RFC 9112, section 7.1)."""
+    async with world() as w, edge(w) as server:
+        w.upstreams.serve(MODEL, events(chunk("a"), chunk(finish="stop")))
+        client = await server.client()
+        await client.say(client.request({**_BODY, "stream": True}).replace(b"HTTP/1.1", b"HTTP/1.0"))
+        status, fields = await client.head()
+        assert (status, fields["connection"], "transfer-encoding" in fields) == (200, "close", False)
+        assert await client.reader.read() == chunk("a") + chunk(finish="stop")
+
+
+async def test_a_client_that_takes_nothing_is_left() -> None:
+    """A client that never reads its stream loses its connection after a while, and the upstream is let go."""
+    async with world() as w, edge(w, write_seconds=0.2) as server:
+        theirs = events(*[chunk("x" * 65536)] * 4000)
+        w.upstreams.serve(MODEL, theirs)
+        client = await server.client(receive_buffer=4096)
+        await client.say(client.request({**_BODY, "stream": True}))
+        await until(lambda: theirs.closed)
+        assert w.ledger.only.outcome == "client_gone"
+        w.at_rest()
+
+
+async def test_an_idle_connection_is_closed_after_its_time() -> None:
+    """A kept connection without a request is closed, counted from its last reply, and not while one is under way."""
+    async with world() as w, edge(w, keep_alive=1) as server:
+        more = asyncio.Event()
+        w.upstreams.serve(MODEL, completion(), completion(), events(chunk("a"), more, chunk(finish="stop")))
+        client = await server.client()
+        for _ in range(2):
+            await client.say(client.request(_BODY))
+            assert (await client.reply())[0] == 200
+            await asyncio.sleep(0.7)
+        await client.say(client.request({**_BODY, "stream": True}))
+        assert (await client.head())[0] == 200
+        await asyncio.sleep(1.2)
+        more.set()
+        while await client.chunk():
+            pass
+        assert await client.closed()
+
+
 def test_uvicorn_still_has_the_names_that_are_touched() -> None:
     """Uvicorn is pinned to a minor version; if these names change, the edge has to be looked at."""
     protocol = inspect.getsource(httptools_impl.HttpToolsProtocol)
-    for name in ("transport", "loop", "url", "headers", "cycle", "flow", "timeout_keep_alive", "timeout_keep_alive_task"):
+    for name in (
+        "transport", "loop", "url", "headers", "cycle", "flow", "parser", "pipeline", "tasks", "expect_100_continue",
+        "timeout_keep_alive", "timeout_keep_alive_task",
+    ):  # fmt: skip
         assert f"self.{name} = " in protocol or f"self.{name}: " in protocol, name
     for name in (
         "connection_made", "connection_lost", "data_received", "on_message_begin", "on_headers_complete",
-        "on_header", "on_body", "on_message_complete", "_start_asgi_task", "send_400_response", "shutdown",
-        "_unset_keepalive_if_required", "timeout_keep_alive_handler",
+        "on_header", "on_body", "on_message_complete", "on_response_complete", "_start_asgi_task", "send_400_response",
+        "shutdown", "_unset_keepalive_if_required", "timeout_keep_alive_handler",
     ):  # fmt: skip
-        mine = inspect.signature(getattr(DeadlineProtocol, name))
+        mine = inspect.signature(getattr(EdgeProtocol, name))
         theirs = inspect.signature(getattr(httptools_impl.HttpToolsProtocol, name))
         assert list(mine.parameters) == list(theirs.parameters), name
     cycle = inspect.getsource(httptools_impl.RequestResponseCycle)
