@@ -3,8 +3,8 @@
 A request under the data plane's prefix becomes an `HttpExchange`, served by one task, in the place that a cycle of ASGI messages
 has for others; so pipelined requests are answered in order, whichever they are for. Besides, it has what uvicorn lacks:
 
-- deadlines and a size for headers: a client that dribbles them is answered 408, one that sends too many 431 (RFC 6585, section 5),
-  one whose request is no HTTP 400; each loses its connection;
+- deadlines and a size for headers: a client that dribbles them is answered 408, one that sends too many 431 (RFC 6585, section
+  5), one whose request is no HTTP 400; each loses its connection;
 - a wish to upgrade is passed over, as HTTP allows (RFC 9110, section 7.8), without the body being lost;
 - a way to take leave of kept connections: not by closing them, which would lose a request that is on its way.
 
