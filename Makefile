@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q install --require-virtualenv
 PYTEST_ARGS ?=
 SCREENSHOTS_ARGS ?=
+BENCH_ARGS ?=
 .DEFAULT_GOAL := help
 
-.PHONY: help serve test lint fmt lock screenshots clean
+.PHONY: help serve test lint fmt lock screenshots bench bench-quick clean
 
 help:  ## show this help
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,11 +33,19 @@ fmt: $(VENV)/.dev  ## format the code, and mend what ruff can
 screenshots: $(VENV)/.dev  ## picture every page of the console into docs/images/
 	$(BIN)/python -m tests.control.console.screenshots $(SCREENSHOTS_ARGS)
 
+bench: $(VENV)/.bench  ## measure beside nginx and Envoy, about half an hour (needs wrk and nginx: apt-get install wrk nginx-light)
+	$(BIN)/python loadtests/bench.py --streams 1000 --streams 10000 $(BENCH_ARGS)
+
+bench-quick: $(VENV)/.bench  ## a short look at what a change costs, under two minutes
+	$(BIN)/python loadtests/bench.py --rounds 3 --seconds 2 --case small --case events --case refused --name quick $(BENCH_ARGS)
+
 lock:  ## resolve the dependencies again (needs uv on the PATH)
 	uv pip compile pyproject.toml --group build --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-annotate --custom-compile-command "make lock" -q -o requirements.lock
 	uv pip compile pyproject.toml --group build --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-annotate --custom-compile-command "make lock" -q -o requirements-dev.lock
+	uv pip compile pyproject.toml --group build --group dev --group bench --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o requirements-bench.lock
 
 clean:  ## remove .venv and every cache (the data folder stays)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -50,6 +59,11 @@ $(VENV)/.serve: requirements.lock pyproject.toml | $(BIN)/python
 	@echo "Installing the gateway's dependencies ..."
 	@$(PIP) --require-hashes -r requirements.lock
 	@$(PIP) --no-build-isolation --no-deps -e .
+	@touch $@
+
+$(VENV)/.bench: requirements-bench.lock $(VENV)/.dev
+	@echo "Installing what the benchmark needs ..."
+	@$(PIP) --require-hashes -r requirements-bench.lock
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.serve
