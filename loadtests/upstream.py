@@ -1,7 +1,7 @@
 """A model server with next to no work of its own, to measure what stands before it: `python loadtests/upstream.py PORT`.
 
-What it answers depends on the model: `small` a completion of some 300 bytes; `large` one of 200 KB; `events` 200 events at once, as
-a stream; `slow` an event a second for as long as the client stays. Every reply names 10 tokens in and 5 out.
+What it answers depends on the model: `small` a completion of some 300 bytes; `large` one of 200 KB; `events` 200 events at once,
+as a stream; `slow` an event a second for as long as the client stays. Every reply names 10 tokens in and 5 out.
 """
 
 import asyncio
