@@ -15,7 +15,7 @@ import uvicorn
 from gateway import config
 from gateway.app import Gateway
 from gateway.config import Secrets
-from gateway.dataplane.uvicorn_protocol import DeadlineProtocol
+from gateway.dataplane.uvicorn_protocol import EdgeProtocol
 from gateway.storage.sql.migrate import upgrade
 from tests.support.postgres_server import PostgresServer
 from tests.support.redis_server import RedisServer
@@ -77,7 +77,14 @@ def start(tmp_path: Path) -> Start:
             await asyncio.to_thread(upgrade, settings.migrate_database_url)
             gateway = Gateway(settings, Secrets(admin_token=TOKEN, key_pepper=b"pepper"), config.upstreams_of(settings))
             server = uvicorn.Server(
-                uvicorn.Config(gateway, host="127.0.0.1", port=0, log_config=None, access_log=False, http=DeadlineProtocol)
+                uvicorn.Config(
+                    gateway,
+                    host="127.0.0.1",
+                    port=0,
+                    log_config=None,
+                    access_log=False,
+                    http=EdgeProtocol.configured(serve=gateway.answer),
+                )
             )
             serving = asyncio.create_task(server.serve())
             while not server.started:

@@ -134,7 +134,6 @@ async def test_bytes_nobody_asked_for_end_a_kept_connection() -> None:
 
 async def test_a_reply_before_the_request_is_sent_whole() -> None:
     """An upstream that refuses before it has read all is heard, and its connection is not used again."""
-
     done = asyncio.Event()
 
     async def refuses(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
