@@ -193,7 +193,7 @@ def shared(port: int, upstream_port: int, accounts: int = 1, workers: int = 1) -
     from tests.support.redis_server import RedisServer  # noqa: PLC0415 — as above
 
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, ExitStack() as stack:
-        database = stack.enter_context(PostgresServer().start())
+        database = stack.enter_context(PostgresServer())
         redis = stack.enter_context(RedisServer())
         more = {"GATEWAY_DATABASE_URL": database.url, "GATEWAY_REDIS_URL": redis.url, "GATEWAY_WORKERS": str(workers)}
         env = _gateway_env(Path(folder), port, upstream_port, more)

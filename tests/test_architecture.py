@@ -90,7 +90,7 @@ def pure_domain(source: Source) -> list[str]:
     outside = [
         f"{line}: imports {name}"
         for line, name in source.imports()
-        if name.split(".")[0] not in sys.stdlib_module_names and not f"{name}.".startswith("gateway.domain.")
+        if name.split(".")[0] not in sys.stdlib_module_names | {"msgspec"} and not f"{name}.".startswith("gateway.domain.")
     ]
     waits = [f"{node.lineno}: is async" for node in source.nodes if isinstance(node, ast.AsyncFunctionDef)]
     clocks = [f"{line}: reads a clock" for line, name in source.imports() if name in {"time", "datetime", "asyncio"}]

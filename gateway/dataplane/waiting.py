@@ -8,7 +8,9 @@ admission. While somebody waits, a newcomer joins the line or, without the heade
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from gateway.domain.admission import Answer, Decision
 

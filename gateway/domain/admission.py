@@ -5,6 +5,8 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Literal, Self
 
+import msgspec
+
 from gateway.domain.buckets import Claim, Kind, Level
 from gateway.domain.grants import Limits
 
@@ -29,8 +31,7 @@ SLOT_WAIT_US = 1_000_000
 """When to ask again for a place among open calls: nobody knows when one of them ends."""
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(msgspec.Struct, frozen=True, gc=False):
     """A place among the calls that may be open at once.
 
     `level` is `account`, `workspace` or `key`, `owner` the ID of that; `model` is empty where calls of all models count
@@ -43,8 +44,7 @@ class Slot:
     limit: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True, gc=False):
     """One call's question: does its principal's epoch still hold, and have all buckets room for it?
 
     Without claims and slots it is an empty admission: nothing is reserved, only the epoch is compared.
@@ -65,8 +65,7 @@ class Ask:
         return bool(self.claims or self.slots)
 
 
-@dataclass(frozen=True, slots=True)
-class Gauge:
+class Gauge(msgspec.Struct, frozen=True, gc=False):
     """A bucket as the decision left it: whole units that remain (never below 0), microseconds until it is full."""
 
     claim: Claim
@@ -74,8 +73,7 @@ class Gauge:
     reset_us: int
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True, gc=False):
     """Being refused is an answer, not an error. `refused` is the claim with the longest wait; `wait_us` is that wait. Where too
     many calls are open, and no bucket takes longer, `full` is the slot that was not free.
 

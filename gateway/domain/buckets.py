@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+import msgspec
+
 MICRO = 1_000_000
 _MINUTE = 60  # seconds; a rate of 1 a minute refills 1/60 micro a microsecond
 
@@ -30,12 +32,12 @@ class Level(IntEnum):
     ACCOUNT = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True, gc=False):
     """What a call asks of one bucket.
 
     `owner` is the ID of the account or workspace, `limit` the refill in units a minute, `capacity` what the bucket holds when
-    full and `amount` what is to be taken, both in whole units, with 1 ≤ amount ≤ capacity.
+    full and `amount` what is to be taken, both in whole units, with 1 ≤ amount ≤ capacity. `bucket` names the bucket within its
+    account: it follows from level, kind, owner and model, and need not be given.
     """
 
     level: Level
@@ -45,6 +47,12 @@ class Claim:
     limit: int
     capacity: int
     amount: int
+    bucket: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.bucket:
+            name = f"{self.level:d}{self.kind:d}:{self.owner}:{self.model}"
+            msgspec.structs.force_setattr(self, "bucket", name)
 
 
 @dataclass(frozen=True, slots=True)

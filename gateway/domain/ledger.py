@@ -1,10 +1,9 @@
 """The record of metered calls."""
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """A row of the ledger: one call that was admitted. Never prompts or completions.
 
     Times in milliseconds; `at` is Unix time at the start. `outcome` is `ok`, `upstream_error`, `upstream_broke`, `client_gone`,

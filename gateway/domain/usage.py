@@ -1,10 +1,9 @@
 """What a call used."""
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """Tokens of one call; `cached` is the part of `input` that the upstream took from its cache.
 
     `estimated` says that the upstream named no usage, and that these are reckoned from the bytes that passed by.

@@ -20,8 +20,10 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
+
+from msgspec.structs import replace
 
 from gateway.domain.admission import Answer, Ask, Conservation, Decision, Fill, Levels
 from gateway.domain.buckets import MICRO, Bucket, Claim, reset_us

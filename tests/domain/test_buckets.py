@@ -1,12 +1,12 @@
 """Properties of the token-bucket arithmetic: what every store of buckets is held to."""
 
-from dataclasses import replace
 from itertools import pairwise, permutations
 from typing import Self
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from gateway.domain.buckets import MICRO, Bucket, Claim, Kind, Level, decide, refilled, reset_us, settled, wait_us
 from gateway.domain.grants import MAX_LIMIT

@@ -1,10 +1,11 @@
 """The integer buckets against exact ones in fractions, over random histories of calls, settlements, clocks and limits."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec.structs import replace
 
 from gateway.domain.buckets import MICRO, Bucket, Claim, Kind, Level, decide, settled
 

@@ -6,7 +6,9 @@ and epochs are read from the database with the first principal. Nothing is lost 
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from gateway.domain import buckets
 from gateway.domain.admission import SLOT_WAIT_US, Answer, Ask, Conservation, Decision, Fill, Gauge, Levels, Slot

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from operator import attrgetter
 
 import sqlalchemy as sa
@@ -14,7 +14,7 @@ from gateway.storage.sql.engine import is_bad_value, writing
 from gateway.storage.sql.tables import api_keys, ledger
 from gateway.storage.sql.usage_hours import roll_up
 
-_NAMES = tuple(field.name for field in fields(Entry))
+_NAMES = Entry.__struct_fields__
 _values = attrgetter(*_NAMES)
 _call_id = attrgetter("call_id")
 _USED = (

@@ -4,10 +4,10 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
 
 import pytest
 import sqlalchemy as sa
+from msgspec.structs import asdict
 
 from gateway.domain.faults import StorageUnavailable
 from gateway.storage.sql.engine import AsyncEngine, create_engine, writing
