@@ -7,17 +7,17 @@ answer has the principal read again and the question put again, at most three ti
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from gateway.dataplane.authenticate import Keys, bearer
+from gateway.dataplane.authenticate import Keys
 from gateway.dataplane.call import Call
 from gateway.dataplane.endpoints import Endpoint
 from gateway.dataplane.estimate import Estimator
-from gateway.dataplane.ports import Admissions, Catalogue
+from gateway.dataplane.ports import Admissions, Catalogue, Exchange
 from gateway.dataplane.waiting import WaitingRoom
 from gateway.dataplane.wire import Body
 from gateway.domain.admission import Answer, Ask, Decision, Slot, claims_of
 from gateway.domain.buckets import Claim, Kind, Level
-from gateway.domain.credentials import KeyKind
 from gateway.domain.errors import (
     InvalidKey,
     LimitConcurrency,
@@ -32,14 +32,12 @@ from gateway.domain.errors import (
 )
 from gateway.domain.faults import StorageUnavailable
 from gateway.domain.grants import KeyStatus, Limits, Model, Principal, may_use
-from gateway.domain.upstreams import Headers
 from gateway.ops.metrics import Metrics
 
 _ROUNDS = 3
 _STALE_RETRY_MS = 50
 _AWAY_RETRY_MS = 1000
 _UNLISTED_RETRY_MS = 5000
-_STANDARD = frozenset({KeyKind.STANDARD})
 
 Wants = tuple[tuple[Claim, ...], tuple[Slot, ...]]
 Question = Callable[[Principal], Wants]
@@ -58,6 +56,35 @@ class OpenAtOnce:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """What every call of one model is held to, worked out once for a principal; `model` is the catalogue's of that time."""
+
+    model: Model
+    claims: tuple[Claim, ...]
+    slots: tuple[Slot, ...]
+
+    def of(self, tokens: int) -> tuple[Claim, ...]:
+        """The claims of a call that may use so many tokens."""
+        return tuple(
+            [
+                claim
+                if claim.kind is Kind.REQUESTS
+                else Claim(
+                    claim.level,
+                    claim.kind,
+                    claim.owner,
+                    claim.model,
+                    claim.limit,
+                    claim.capacity,
+                    min(claim.capacity, tokens),
+                    claim.bucket,
+                )
+                for claim in self.claims
+            ]
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Gate:
     """All that a decision is made from."""
 
@@ -70,9 +97,9 @@ class Gate:
     defaults: Limits
     open_at_once: OpenAtOnce = OpenAtOnce()
 
-    async def authenticate(self, call: Call, headers: Headers) -> None:
+    async def authenticate(self, call: Call, exchange: Exchange) -> None:
         """Find who calls; a key that is known to be disabled is refused here, before its body is read. Raises a 401 or 503."""
-        call.digest = self.keys.digest(bearer(headers, _STANDARD))
+        call.digest = self.keys.digest_of(exchange.headers, exchange.fields)
         call.principal = await self.keys.find(call.digest)
         if call.principal.status is not KeyStatus.ACTIVE:
             await self.confirm(call)
@@ -87,12 +114,12 @@ class Gate:
             await self.catalogue.discover(body.model)
 
         def question(principal: Principal) -> Wants:
-            call.model = self._allowed(principal, body.model, endpoint)
-            tokens = self.estimator.reserve(principal.workspace_id, call.model.name, len(body.raw), body.max_output, body.choices)
-            return self._claims(principal, call.model, tokens), self._slots(principal, call.model)
-
-        async def attempt() -> Decision:
-            return await self._decide(call, question)
+            model = call.model = self._allowed(principal, body.model, endpoint)
+            held = principal.held.get(model.name)
+            if not isinstance(held, Held) or held.model is not model:
+                held = principal.held[model.name] = self._held(principal, model)
+            tokens = self.estimator.reserve(principal.workspace_id, model.name, len(body.raw), body.max_output, body.choices)
+            return held.of(tokens), held.slots
 
         def permission(principal: Principal) -> Wants:
             self._allowed(principal, body.model, endpoint)
@@ -101,9 +128,9 @@ class Gate:
         pair = (call.caller.workspace_id, body.model)
         if self.waiting.has_line(pair):
             await self._decide(call, permission)  # who may not call at all is told so, not to wait
-        call.decision = await self.waiting.admit(pair, attempt, wait_seconds)
-        if call.decision.answer is Answer.REFUSED:
-            raise _limit(call.decision)
+        decision = call.decision = await self.waiting.admit(pair, partial(self._decide, call, question), wait_seconds)
+        if decision.answer is Answer.REFUSED:
+            raise _limit(decision)
 
     def usable(self, principal: Principal) -> list[tuple[Model, str]]:
         """The models that the caller may use, by the predicate that enforcement uses, each with who owns it."""
@@ -121,13 +148,16 @@ class Gate:
             raise ModelNotSupported(name)
         return model
 
-    def _claims(self, principal: Principal, model: Model, tokens: int) -> tuple[Claim, ...]:
+    def _held(self, principal: Principal, model: Model) -> Held:
+        return Held(model, self._claims(principal, model), self._slots(principal, model))
+
+    def _claims(self, principal: Principal, model: Model) -> tuple[Claim, ...]:
         account = principal.account_limits.get(model.name, Limits()).over(model.limits).over(self.defaults)
         claims: list[Claim] = []
         if not principal.is_default:
             own = principal.grants.get(model.name, Limits())
-            claims += claims_of(Level.WORKSPACE, principal.workspace_id, model.name, own, tokens)
-        claims += claims_of(Level.ACCOUNT, principal.account_id, model.name, account, tokens)
+            claims += claims_of(Level.WORKSPACE, principal.workspace_id, model.name, own)
+        claims += claims_of(Level.ACCOUNT, principal.account_id, model.name, account)
         return tuple(claims)
 
     def _slots(self, principal: Principal, model: Model) -> tuple[Slot, ...]:

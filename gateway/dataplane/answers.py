@@ -41,14 +41,4 @@ async def models(exchange: Exchange, call: Call, usable: list[tuple[Model, str]]
 async def _json(exchange: Exchange, call: Call, status: int, value: object, headers: Headers) -> None:
     body = msgspec.json.encode(value)
     call.status, call.replied = status, True
-    await exchange.start(
-        status,
-        [
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(body)),
-            (b"x-request-id", call.id.encode()),
-            *headers,
-        ],
-    )
-    await exchange.write(body)
-    await exchange.end()
+    await exchange.respond(status, [(b"content-type", b"application/json"), (b"x-request-id", call.id.encode()), *headers], body)

@@ -23,15 +23,32 @@ _MOST_OUTPUT = 1_000_000_000.0  # no limit is higher, so no reservation has to b
 
 
 class _Mean:
+    """A running mean; it means nothing while `count` is 0."""
+
     __slots__ = ("count", "value")
 
-    def __init__(self, value: float) -> None:
-        self.value = value
+    def __init__(self) -> None:
+        self.value = 0.0
         self.count = 0
 
     def learn(self, value: float) -> None:
-        self.count = min(self.count + 1, _MEMORY)
+        if self.count < _MEMORY:
+            self.count += 1
         self.value += (value - self.value) / self.count
+
+
+class _Learnt:
+    """What is known of one workspace's calls of one model."""
+
+    __slots__ = ("input", "output", "streamed")
+
+    def __init__(self) -> None:
+        self.input = _Mean()
+        self.streamed = _Mean()
+        self.output = _Mean()
+
+
+_NOTHING = _Learnt()
 
 
 class Estimator:
@@ -39,49 +56,45 @@ class Estimator:
 
     def __init__(self, reserve_output: ReserveOutput) -> None:
         self._reserve_output = reserve_output
-        self._input: OrderedDict[_Pair, _Mean] = OrderedDict()
-        self._streamed: OrderedDict[_Pair, _Mean] = OrderedDict()
-        self._output: OrderedDict[_Pair, _Mean] = OrderedDict()
+        self._learnt: OrderedDict[_Pair, _Learnt] = OrderedDict()
 
     def input_tokens(self, workspace_id: str, model: str, body_bytes: int) -> int:
-        mean = self._input.get((workspace_id, model))
-        return math.ceil(body_bytes * (mean.value if mean else 1 / _BYTES_A_TOKEN))
+        return _input(self._learnt.get((workspace_id, model), _NOTHING), body_bytes)
 
     def reserve(self, workspace_id: str, model: str, body_bytes: int, max_output: int | None, choices: int) -> int:
         """Tokens to reserve for a call, at least 1."""
+        learnt = self._learnt.get((workspace_id, model), _NOTHING)
         output = 0.0
         if self._reserve_output != "none":
-            mean = self._output.get((workspace_id, model))
-            output = mean.value if mean else _FIRST_OUTPUT
+            output = learnt.output.value if learnt.output.count else _FIRST_OUTPUT
             if max_output is not None:
                 most = max(0, max_output)
                 output = most if self._reserve_output == "max" else min(output, most)
         output = min(output, _MOST_OUTPUT) * min(choices, _MOST_OUTPUT)
-        return max(1, self.input_tokens(workspace_id, model, body_bytes) + math.ceil(output))
+        return max(1, _input(learnt, body_bytes) + math.ceil(output))
 
     def passed_by(self, workspace_id: str, model: str, events: int, stream_bytes: int) -> int:
         """Output tokens of a stream that ended without naming its usage: one an event at the least."""
-        mean = self._streamed.get((workspace_id, model))
-        return max(events, math.ceil(stream_bytes * mean.value) if mean else 0)
+        # A mean of nothing is 0.
+        return max(events, math.ceil(stream_bytes * self._learnt.get((workspace_id, model), _NOTHING).streamed.value))
 
     def learn(
         self, workspace_id: str, model: str, body_bytes: int, usage: Usage, *, choices: int = 1, stream_bytes: int = 0
     ) -> None:
         pair = (workspace_id, model)
+        learnt = self._learnt.get(pair)
+        if learnt is None:
+            learnt = self._learnt[pair] = _Learnt()
+            if len(self._learnt) > _MOST_PAIRS:
+                self._learnt.popitem(last=False)  # the one not used for longest
+        else:
+            self._learnt.move_to_end(pair)
         if body_bytes and usage.input:
-            _mean(self._input, pair).learn(usage.input / body_bytes)
+            learnt.input.learn(usage.input / body_bytes)
         if stream_bytes and usage.output:
-            _mean(self._streamed, pair).learn(usage.output / stream_bytes)
-        _mean(self._output, pair).learn(usage.output / choices)
+            learnt.streamed.learn(usage.output / stream_bytes)
+        learnt.output.learn(usage.output / choices)
 
 
-def _mean(means: OrderedDict[_Pair, _Mean], key: _Pair) -> _Mean:
-    """The mean kept for `key`, made if need be; the one not used for longest goes when there are too many."""
-    mean = means.get(key)
-    if mean is None:
-        mean = means[key] = _Mean(0.0)
-        if len(means) > _MOST_PAIRS:
-            means.popitem(last=False)
-    else:
-        means.move_to_end(key)
-    return mean
+def _input(learnt: _Learnt, body_bytes: int) -> int:
+    return math.ceil(body_bytes * (learnt.input.value if learnt.input.count else 1 / _BYTES_A_TOKEN))

@@ -4,8 +4,6 @@ Another deployment is tried after a connection that failed or was lost without a
 one; never after a time-out, for which the client has waited long enough. The last answer is the one that counts.
 """
 
-import contextlib
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from gateway.dataplane import wire
@@ -15,12 +13,13 @@ from gateway.dataplane.headers import upward
 from gateway.dataplane.ports import Reply, Upstreams
 from gateway.domain.errors import ModelUnavailable, RequestTimeOut, UpstreamError
 from gateway.domain.faults import UnsendableRequest, UpstreamFault, UpstreamTimedOut
-from gateway.domain.upstreams import Deployment, Headers
+from gateway.domain.upstreams import Deployment, Fields, Headers
 
 _RETRIED = frozenset((429, 502, 503, 504))
 # What a server says of itself. A 500 may be what one caller's request does to it, and must not eject it for all others.
 _UNWELL = frozenset((502, 503, 504))
-_ANSWERS = range(200, 600)
+# What a client may see; of the others 401, 403 and 407 tell of our account there, and a redirect would lead elsewhere.
+_ANSWERS = frozenset((*range(200, 300), *range(400, 600))) - {401, 403, 407}
 _UNAVAILABLE_RETRY_MS = 1000
 
 
@@ -30,19 +29,16 @@ class Forwarder:
 
     upstreams: Upstreams
 
-    @contextlib.asynccontextmanager
-    async def forward(self, call: Call, body: wire.Body, endpoint: Endpoint, headers: Headers) -> AsyncIterator[Reply]:
-        """An upstream's reply that may go to the client; it is closed at the end, whatever happened.
+    async def forward(self, call: Call, body: wire.Body, endpoint: Endpoint, headers: Headers, fields: Fields) -> Reply:
+        """An upstream's reply that may go to the client, for whoever asks to close.
 
         Raises ModelUnavailable, RequestTimeOut, UpstreamError.
         """
-        reply = await self._first_good(call, body, endpoint, upward(headers))
-        try:
-            if reply.status in (401, 403, 407) or reply.status not in _ANSWERS or 300 <= reply.status < 400:  # noqa: PLR2004 — redirects
-                raise UpstreamError(f"{call.deployment} answered {reply.status}")
-            yield reply
-        finally:
+        reply = await self._first_good(call, body, endpoint, upward(headers, fields))
+        if reply.status not in _ANSWERS:
             await reply.close()
+            raise UpstreamError(f"{call.deployment} answered {reply.status}")
+        return reply
 
     async def _first_good(self, call: Call, body: wire.Body, endpoint: Endpoint, headers: Headers) -> Reply:
         tried: list[Deployment] = []

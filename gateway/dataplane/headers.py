@@ -1,13 +1,12 @@
 """Which header fields pass, which the gateway writes: one place for both directions (`docs/rules.md` lists them)."""
 
 import math
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from gateway.domain.admission import Decision, Gauge
 from gateway.domain.buckets import Kind
 from gateway.domain.errors import Refusal
-from gateway.domain.upstreams import Headers
+from gateway.domain.upstreams import Fields, Headers
 
 # RFC 9110, section 7.6.1, with the older names that a hop may still speak.
 _HOP_BY_HOP = frozenset(
@@ -59,52 +58,69 @@ _NOT_DOWN = _HOP_BY_HOP | {
     b"openai-project",
 }
 _LIMITS = b"x-ratelimit-"  # theirs tell of the operator's account, whatever they count
-_UNSENDABLE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # in a field's value (RFC 9110, section 5.5)
+_CONTROLS = bytes(code for code in (*range(0x20), 0x7F) if code != ord("\t"))  # in no field's value (RFC 9110, section 5.5)
+_OF_NO_NAME = (None, b"keep-alive", b"Keep-Alive", b"close")  # connection options that name no field
+_OF_REQUESTS = (b"x-ratelimit-limit-requests", b"x-ratelimit-remaining-requests", b"x-ratelimit-reset-requests")
+_OF_TOKENS = (b"x-ratelimit-limit-tokens", b"x-ratelimit-remaining-tokens", b"x-ratelimit-reset-tokens")
 _OURS_UP: Headers = [(b"content-type", b"application/json"), (b"accept-encoding", b"identity")]
 
 
-def _named(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
-    """The names that a message's own Connection fields declare to be for one hop only."""
-    return frozenset(name.strip().lower() for field, value in headers if field == b"connection" for name in value.split(b","))
+def _dropped(headers: Headers, fields: Fields, always: frozenset[bytes]) -> frozenset[bytes]:
+    """The names that do not pass: those of `always`, and those that the message's own Connection fields declare to be for one hop
+    only."""
+    if fields.get(b"connection") in _OF_NO_NAME and len(fields) == len(headers):
+        return always
+    named = (name.strip().lower() for field, value in headers if field == b"connection" for name in value.split(b","))
+    return always.union(named)
 
 
-def upward(headers: Headers) -> Headers:
+def upward(headers: Headers, fields: Fields) -> Headers:
     """What goes to the upstream, but for its credential, which the upstream's client adds.
 
     A field that repeats the caller's key is dropped, whatever its name. White space around a value is no part of it (RFC 9110,
     section 5.5), and some parsers leave what stands behind it.
     """
-    dropped = _NOT_UP | _named(headers)
-    keys = [value.split()[-1] for name, value in headers if name == b"authorization" and value.strip()]
+    dropped = _dropped(headers, fields, _NOT_UP)
     kept = [(name, value.strip(b" \t")) for name, value in headers if name not in dropped]
-    return [*(field for field in kept if not any(key in field[1] for key in keys)), *_OURS_UP]
+    every = b"\n".join([value for _, value in kept])
+    for key in [value.split()[-1] for name, value in headers if name == b"authorization" and value.strip()]:
+        if key in every:
+            kept = [field for field in kept if key not in field[1]]
+    kept += _OURS_UP
+    return kept
 
 
-def downward(headers: Headers) -> Headers:
+def downward(headers: Headers, fields: Fields) -> Headers:
     """What of an upstream's reply goes to the client.
 
     A length beside a transfer coding does not count (RFC 9112, section 6.3), and a value that HTTP forbids cannot be sent.
     """
-    dropped = _NOT_DOWN | _named(headers)
-    if first(headers, b"transfer-encoding") is not None:
+    dropped = _dropped(headers, fields, _NOT_DOWN)
+    if b"transfer-encoding" in fields:
         dropped |= {b"content-length"}
-    return [
-        (name, value)
-        for name, value in headers
-        if name not in dropped and not name.startswith(_LIMITS) and _UNSENDABLE.search(value) is None
-    ]
+    kept = [field for field in headers if field[0] not in dropped and not field[0].startswith(_LIMITS)]
+    every = b"".join([value for _, value in kept])
+    if len(every.translate(None, _CONTROLS)) == len(every):
+        return kept
+    return [field for field in kept if len(field[1].translate(None, _CONTROLS)) == len(field[1])]
 
 
 def rate_limit(gauges: Sequence[Gauge]) -> Headers:
     """`x-ratelimit-*` as OpenAI's API reference names them: for each kind the level with the fewest remaining."""
+    requests = tokens = None
+    for gauge in gauges:
+        if gauge.claim.kind is Kind.REQUESTS:
+            if requests is None or gauge.remaining < requests.remaining:
+                requests = gauge
+        elif tokens is None or gauge.remaining < tokens.remaining:
+            tokens = gauge
     headers: Headers = []
-    for kind, name in ((Kind.REQUESTS, b"requests"), (Kind.TOKENS, b"tokens")):
-        lowest = min((gauge for gauge in gauges if gauge.claim.kind is kind), key=lambda gauge: gauge.remaining, default=None)
+    for lowest, (limit, remaining, reset) in ((requests, _OF_REQUESTS), (tokens, _OF_TOKENS)):
         if lowest is not None:
             headers += (
-                (b"x-ratelimit-limit-" + name, b"%d" % lowest.claim.limit),
-                (b"x-ratelimit-remaining-" + name, b"%d" % lowest.remaining),
-                (b"x-ratelimit-reset-" + name, duration(lowest.reset_us)),
+                (limit, b"%d" % lowest.claim.limit),
+                (remaining, b"%d" % lowest.remaining),
+                (reset, duration(lowest.reset_us)),
             )
     return headers
 
@@ -134,13 +150,9 @@ def refusal(refused: Refusal, decision: Decision | None) -> Headers:
     return headers
 
 
-def first(headers: Headers, name: bytes) -> bytes | None:
-    return next((value for field, value in headers if field == name), None)
-
-
-def patience(headers: Headers) -> float:
+def patience(fields: Fields) -> float:
     """Seconds that the client is ready to wait instead of a 429 (`X-DashScope-Wait-Timeout`); 0 for none, or for nonsense."""
-    value = first(headers, b"x-dashscope-wait-timeout")
+    value = fields.get(b"x-dashscope-wait-timeout")
     try:
         seconds = float(value) if value else 0.0
     except ValueError:

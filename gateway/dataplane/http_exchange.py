@@ -9,11 +9,12 @@ from typing import Any, Final, Protocol
 
 from gateway.dataplane.ports import ClientGone, Holding
 from gateway.domain.errors import BodyTimeout, InvalidBody
-from gateway.domain.upstreams import Headers
+from gateway.domain.upstreams import Fields, Headers
 
 _DRAINED: Final = 64 << 10  # an unread body of this size is taken off the connection; before a larger one it is closed
 _UNASKED: Final = 64 << 10  # what is taken of a body before anybody asked for it
 _NO_LENGTH: Final = frozenset((204, 304))
+_JOINED: Final = 32 << 10  # a body up to this size is copied behind its head: one buffer costs less than two
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -76,6 +77,7 @@ class HttpExchange:
         "_waiter",
         "_whole",
         "disconnected",
+        "fields",
         "gone",
         "headers",
         "keep_alive",
@@ -94,6 +96,7 @@ class HttpExchange:
         self.method = method
         self.path = path
         self.headers = headers
+        self.fields: Fields = dict(headers)
         self.gone = False
         self.keep_alive = keep_alive
         self.response_started = self.response_complete = self.disconnected = False
@@ -166,37 +169,32 @@ class HttpExchange:
             self._waiter.set_result(None)
 
     def _length(self) -> int | None:
-        for name, value in self.headers:
-            if name == b"content-length":
-                if not value.isdigit():
-                    raise InvalidBody("content-length is no number")
-                return int(value)
-        return None
+        value = self.fields.get(b"content-length")
+        if value is None:
+            return None
+        if not value.isdigit():
+            raise InvalidBody("content-length is no number")
+        return int(value)
 
     def _unread_is_large(self) -> bool:
         """Whether a body that nobody will read is more than is worth taking off the connection."""
         if self._whole:
             return False
-        for name, value in self.headers:
-            if name in (b"transfer-encoding", b"expect"):
-                return True
-            if name == b"content-length":
-                return not value.isdigit() or int(value) > _DRAINED
-        return False
+        if b"transfer-encoding" in self.fields or b"expect" in self.fields:
+            return True
+        length = self.fields.get(b"content-length", b"0")
+        return not length.isdigit() or int(length) > _DRAINED
 
     # The reply
 
     async def start(self, status: int, headers: Headers) -> None:
         """Begin the reply; its head leaves with the first part of its body, or with this turn of the event loop."""
         self._check()
-        self.response_started = True
-        closes = self._late or not self.keep_alive or self._unread_is_large()
-        self._declared = None
+        closes = self._begins()
         out = [_LINES[status]]
-        for name, value in headers:
-            if name == b"content-length":
-                self._declared = int(value)
-            out += (name, b": ", value, b"\r\n")
+        out += [b"%s: %s\r\n" % field for field in headers]
+        declared = dict(headers).get(b"content-length")
+        self._declared = None if declared is None else int(declared)
         bodiless = status in _NO_LENGTH
         self._chunked = self._declared is None and not bodiless and not self._is_head and not self._is_old
         if self._chunked:
@@ -211,10 +209,38 @@ class HttpExchange:
         if self._declared is None:
             self._connection.loop.call_soon(self._flush)
 
+    def _begins(self) -> bool:
+        """The reply begins; answers whether the connection ends with it."""
+        self.response_started = True
+        return self._late or not self.keep_alive or self._unread_is_large()
+
+    async def respond(self, status: int, headers: Headers, body: bytes) -> None:
+        """A whole reply at once. Raises ClientGone."""
+        self._check()
+        out = [_LINES[status]]
+        out += [b"%s: %s\r\n" % field for field in headers]
+        if status not in _NO_LENGTH:
+            out.append(b"content-length: %d\r\n" % len(body))
+        if self._begins():
+            self.keep_alive = False
+            out.append(b"connection: close\r\n")
+        out.append(b"\r\n")
+        transport = self._connection.transport
+        if self._is_head or not body:
+            transport.write(b"".join(out))
+        elif len(body) <= _JOINED:
+            out.append(body)
+            transport.write(b"".join(out))
+        else:
+            transport.writelines((b"".join(out), body))
+        if self._connection.flow.write_paused:
+            await self._drain()
+        self._ended()
+
     def _flush(self) -> None:
         if self._out and not self.gone:
             out, self._out = self._out, []
-            self._connection.transport.writelines(out)
+            self._connection.transport.write(b"".join(out))
 
     async def write(self, chunk: bytes) -> None:
         """Send a part of the body; returns when the client can take more. Raises ClientGone."""
@@ -226,7 +252,10 @@ class HttpExchange:
             out += (b"%x\r\n" % len(chunk), chunk, b"\r\n")
         else:
             out.append(chunk)
-        self._connection.transport.writelines(out)
+        if len(chunk) <= _JOINED:
+            self._connection.transport.write(b"".join(out))
+        else:
+            self._connection.transport.writelines(out)
         if self._connection.flow.write_paused:
             await self._drain()
 
@@ -246,6 +275,9 @@ class HttpExchange:
         if self._chunked:
             self._out.append(b"0\r\n\r\n")
         self._flush()
+        self._ended()
+
+    def _ended(self) -> None:
         self._completed()
         if not self.keep_alive:
             self._connection.transport.close()

@@ -1,14 +1,13 @@
 """A call, in six steps. Read this file first.
 
 Each step takes what the one before it learnt, which `Call` keeps, and refuses by raising one error of `domain.errors`, which
-becomes the reply. From admission on, `settled` has every call settled and recorded once, whatever ends it.
+becomes the reply. From admission on, `Settled` has every call settled and recorded once, whatever ends it.
 """
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
+from types import TracebackType
 
 from gateway.dataplane import answers, wire
 from gateway.dataplane.admit import Gate
@@ -48,7 +47,7 @@ async def serve(exchange: Exchange, plane: DataPlane) -> None:
     """Answer one request, from its headers to its ledger entry."""
     call = begin()
     try:
-        await plane.gate.authenticate(call, exchange.headers)
+        await plane.gate.authenticate(call, exchange)
         endpoint, name = await _route(exchange, call, plane)
         if endpoint.policy is Policy.KEY:
             await _show_models(exchange, call, plane, name)
@@ -82,37 +81,50 @@ async def _serve_model(exchange: Exchange, call: Call, plane: DataPlane, endpoin
         body = wire.read(await exchange.body(hold))
         call.asked = body.model
         call.stream, call.body_bytes, call.choices = body.stream and endpoint.streams, len(body.raw), body.choices
-        with settled(exchange, call, plane):
-            await plane.gate.admit(call, body, endpoint, patience(exchange.headers))
-            async with plane.forwarder.forward(call, body, endpoint, exchange.headers) as reply:
+        with Settled(exchange, call, plane):
+            await plane.gate.admit(call, body, endpoint, patience(exchange.fields))
+            reply = await plane.forwarder.forward(call, body, endpoint, exchange.headers, exchange.fields)
+            try:
                 hide_usage = call.stream and not body.include_usage
                 await relay(exchange, call, reply, hide_usage=hide_usage, before_end=plane.meter.before_end)
+            finally:
+                await reply.close()
 
 
-@contextlib.contextmanager
-def settled(exchange: Exchange, call: Call, plane: DataPlane) -> Iterator[None]:
-    """Settle and record the call when the block ends. Nothing here waits, so nothing can come in between."""
-    plane.open_calls.opened(call)
-    try:
-        yield
-    except Refusal as refusal:
-        call.status = call.status or refusal.status
-        if call.outcome == "ok" and call.admitted:
-            call.outcome = "upstream_error"
-        raise
-    except ClientGone:
-        call.outcome, call.status = "client_gone", call.status or _CLIENT_CLOSED
-        raise
-    except asyncio.CancelledError:
-        call.outcome = "key_cut" if call.cut else "client_gone" if exchange.gone else "gateway_stopped"
-        call.status = call.status or (call.cut.status if call.cut else _CLIENT_CLOSED)
-        raise
-    except BaseException:
-        call.outcome, call.status = "internal_error", call.status or InternalError.status
-        raise
-    finally:
-        plane.open_calls.closed(call)
-        plane.meter.finish(call)
+class Settled:
+    """Settles and records the call when the block ends. Nothing here waits, so nothing can come in between."""
+
+    __slots__ = ("_call", "_exchange", "_plane")
+
+    def __init__(self, exchange: Exchange, call: Call, plane: DataPlane) -> None:
+        self._exchange, self._call, self._plane = exchange, call, plane
+
+    def __enter__(self) -> None:
+        self._plane.open_calls.opened(self._call)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        call, plane = self._call, self._plane
+        try:
+            if error is not None:
+                self._say_why(error)
+        finally:
+            plane.open_calls.closed(call)
+            plane.meter.finish(call)
+
+    def _say_why(self, error: BaseException) -> None:
+        """What the call came to, as its ledger entry tells it."""
+        call = self._call
+        if isinstance(error, Refusal):
+            call.status = call.status or error.status
+            if call.outcome == "ok" and call.admitted:
+                call.outcome = "upstream_error"
+        elif isinstance(error, ClientGone):
+            call.outcome, call.status = "client_gone", call.status or _CLIENT_CLOSED
+        elif isinstance(error, asyncio.CancelledError):
+            call.outcome = "key_cut" if call.cut else "client_gone" if self._exchange.gone else "gateway_stopped"
+            call.status = call.status or (call.cut.status if call.cut else _CLIENT_CLOSED)
+        else:
+            call.outcome, call.status = "internal_error", call.status or InternalError.status
 
 
 async def _route(exchange: Exchange, call: Call, plane: DataPlane) -> tuple[Endpoint, str]:

@@ -2,26 +2,29 @@
 knows SQL, Redis, ASGI or an HTTP library.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from gateway.domain.admission import Ask, Decision
 from gateway.domain.grants import Model, Principal
 from gateway.domain.ledger import Entry
-from gateway.domain.upstreams import Deployment, Headers
+from gateway.domain.upstreams import Deployment, Fields, Headers
 
 
 class Exchange(Protocol):
     """One request and its reply, as a client sees them.
 
-    `path` is as the client sent it, without the query. `gone` says that the client has left; from then on every method raises
-    ClientGone, and the task that serves the exchange is cancelled.
+    `path` is as the client sent it, without the query; `fields` are the headers by name. `gone` says that the client has left;
+    from then on every method raises ClientGone, and the task that serves the exchange is cancelled.
     """
 
     method: str
     path: str
     headers: Headers
     gone: bool
+
+    @property
+    def fields(self) -> Fields: ...
 
     async def body(self, hold: "Holding") -> bytes:
         """The whole body. Raises BodyTimeout past the deadline, and what `hold` raises."""
@@ -32,6 +35,9 @@ class Exchange(Protocol):
         """Send a part of the body; returns when the client can take more (back-pressure)."""
 
     async def end(self) -> None: ...
+
+    async def respond(self, status: int, headers: Headers, body: bytes) -> None:
+        """A whole reply at once, with its length: what `start`, `write` and `end` would do in turn."""
 
     def abort(self) -> None:
         """Break the connection, so that a reply cut short cannot look complete."""
@@ -105,8 +111,10 @@ class Reply(Protocol):
     status: int
     headers: Headers
 
-    def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it comes. Raises UpstreamFault when it breaks off, UpstreamTimedOut when it stalls."""
+    async def chunk(self) -> bytes:
+        """The next part of the body as it comes, empty at its end. Raises UpstreamFault when it breaks off, UpstreamTimedOut when
+        it stalls.
+        """
 
     async def close(self) -> None:
         """Give the connection back, or drop it if the body was not read to its end."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from gateway.dataplane.call import Call
-from gateway.dataplane.headers import downward, first, rate_limit
+from gateway.dataplane.headers import downward, rate_limit
 from gateway.dataplane.ports import Exchange, Reply
 from gateway.dataplane.sse import EventStream, error_event, usage_in_part, usage_of
 from gateway.domain.errors import Refusal, RequestTimeOut, UpstreamError
@@ -18,7 +18,6 @@ from gateway.domain.upstreams import Headers
 _WHOLE = 1 << 20
 _PART = 64 << 10  # of each end of a longer reply is searched for usage
 _SUCCESS = range(200, 300)
-_NO_CONTENT = 204
 _EVENT_STREAM = b"text/event-stream"
 
 
@@ -31,13 +30,14 @@ async def relay(exchange: Exchange, call: Call, reply: Reply, *, hide_usage: boo
     `before_end` is waited for before the bytes that end the reply are sent: the last event of a stream, the body of any other.
     It may raise a Refusal, and does nothing the second time.
     """
-    headers = downward(reply.headers)
+    fields = dict(reply.headers)
+    headers = downward(reply.headers, fields)
     headers.append((b"x-request-id", call.id.encode()))
     if call.decision is not None:
         headers += rate_limit(call.decision.gauges)
-    content_type = first(reply.headers, b"content-type") or b""
-    plain = first(reply.headers, b"content-encoding") in (None, b"identity")
-    call.stream = plain and reply.status in _SUCCESS and content_type.split(b";")[0].strip().lower() == _EVENT_STREAM
+    content_type = fields.get(b"content-type", b"")
+    plain = fields.get(b"content-encoding") in (None, b"identity")
+    call.stream = plain and reply.status in _SUCCESS and content_type.partition(b";")[0].strip().lower() == _EVENT_STREAM
     if call.stream:
         await _events(exchange, call, reply, headers, before_end, hide_usage=hide_usage)
     else:
@@ -54,7 +54,7 @@ async def _events(
     last = b""
     try:
         await _start(exchange, call, reply.status, headers)
-        async for chunk in reply.chunks():
+        while chunk := await reply.chunk():
             if call.first_byte is None:
                 call.first_byte = time.monotonic()
             passed = stream.feed(chunk)
@@ -90,7 +90,7 @@ async def _whole(
     kept: list[bytes] = []
     head = tail = b""
     try:
-        async for chunk in reply.chunks():
+        while chunk := await reply.chunk():
             if call.first_byte is None:
                 call.first_byte = time.monotonic()
             call.reply_bytes += len(chunk)
@@ -115,16 +115,12 @@ async def _whole(
         await before_end(call)
         await exchange.end()
         return
-    body = b"".join(kept)
+    body = kept[0] if len(kept) == 1 else b"".join(kept)
     call.usage = usage_of(body) if readable else None
-    headers = [field for field in headers if field[0] != b"content-length"]
-    if reply.status != _NO_CONTENT:  # which has no length (RFC 9110, section 8.6)
-        headers.append((b"content-length", b"%d" % len(body)))
     call.status = reply.status
     await before_end(call)
-    await _start(exchange, call, reply.status, headers)
-    await exchange.write(body)
-    await exchange.end()
+    call.replied = True
+    await exchange.respond(reply.status, [field for field in headers if field[0] != b"content-length"], body)
 
 
 async def _start(exchange: Exchange, call: Call, status: int, headers: Headers) -> None:

@@ -107,6 +107,8 @@ class EventStream:
         """The whole events that `chunk` completes; the start of the next one is kept."""
         # What was kept holds no boundary, so a huge event is searched once only, however small its pieces.
         tail = self._tail
+        if not tail and chunk.endswith((b"\n\n", b"\n\r\n")):
+            return self._passed(chunk)
         searched = max(0, len(tail) - _LONGEST_BOUNDARY + 1)
         tail += chunk
         cut = _last_boundary(tail, searched)
@@ -131,6 +133,8 @@ class EventStream:
     @property
     def done(self) -> bool:
         """Whether `[DONE]` went past, after which nothing can be missing."""
+        if not any(b"[DONE]" in block for block in self._last):
+            return False  # as nearly always
         return _DONE.search(self._ending()) is not None
 
     def _ending(self) -> bytes:
@@ -144,7 +148,7 @@ class EventStream:
             self._last.append(block)
         self.events += events
         self.bytes += len(block)
-        if _USAGE.search(block) is None:
+        if b'"usage"' not in block or _USAGE.search(block) is None:
             return block
         return b"".join(_blank_lines(event) if self._is_extra(event) else event for event in _split(block))
 

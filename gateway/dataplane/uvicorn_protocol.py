@@ -185,7 +185,10 @@ class EdgeProtocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header field. A trailer field is left out: it came after the headers were acted on (RFC 9110, section 6.5.1)."""
         if self._in_headers:
-            super().on_header(name, value)
+            name = name.lower()
+            if name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
+            self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():
@@ -193,11 +196,12 @@ class EdgeProtocol(HttpToolsProtocol):
             return
         self._stop_deadline()
         self._in_headers = False
+        if self._header_size > self.header_bytes:  # of which a part may be the body's
+            size = len(self.url) + sum(len(name) + len(value) + _SEPARATORS for name, value in self.headers)
+            if size > self.header_bytes:
+                self._refuse(*_TOO_LARGE)
+                raise HeadersTooLarge
         self._header_size = 0
-        size = len(self.url) + sum(len(name) + len(value) + _SEPARATORS for name, value in self.headers)
-        if size > self.header_bytes:
-            self._refuse(*_TOO_LARGE)
-            raise HeadersTooLarge
         url = self.url
         if url.startswith(_OURS) and (len(url) == len(_OURS) or url[len(_OURS)] in _BEHIND):
             self._begin_exchange()

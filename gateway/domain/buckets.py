@@ -79,35 +79,54 @@ def refilled(bucket: Bucket | None, claim: Claim, now: int) -> Bucket:
 
     What is left below one micro stays in `at` as whole microseconds, so that asking often loses nothing.
     """
-    full = claim.capacity * MICRO
     if bucket is None:
-        return Bucket(full, now)
-    if bucket.micro >= full or now <= bucket.at:
-        return Bucket(min(bucket.micro, full), now)
-    elapsed = min(now - bucket.at, _refill_us(full - bucket.micro, claim.limit))
+        return Bucket(claim.capacity * MICRO, now)
+    return Bucket(*level(bucket.micro, bucket.at, claim, now))
+
+
+def level(micro: int, at: int, claim: Claim, now: int) -> tuple[int, int]:
+    """Level and time at `now` of a bucket that is stored as `micro` and `at`, see `refilled`."""
+    full = claim.capacity * MICRO
+    if micro >= full or now <= at:
+        return min(micro, full), now
+    elapsed = now - at
+    if elapsed > _MINUTE * MICRO:  # never more than refills it, so that doubles can follow
+        elapsed = min(elapsed, _refill_us(full - micro, claim.limit))
     whole, part = divmod(elapsed, _MINUTE)
     gained, rest = divmod(part * claim.limit, _MINUTE)
-    micro = bucket.micro + whole * claim.limit + gained
+    micro += whole * claim.limit + gained
     if micro >= full:
-        return Bucket(full, now)
-    return Bucket(micro, now - rest // claim.limit)
+        return full, now
+    return micro, now - rest // claim.limit
 
 
 def _refill_us(micro: int, limit: int) -> int:
     """How many microseconds refill `micro`, rounded up; divided before it is multiplied, so that a deep debt stays exact."""
-    whole, rest = divmod(max(0, micro), limit)
+    if micro <= 0:
+        return 0
+    whole, rest = divmod(micro, limit)
     return whole * _MINUTE + -(-rest * _MINUTE // limit)
 
 
 def wait_us(bucket: Bucket, claim: Claim, now: int) -> int:
     """How long after `now` the claim can be met; 0 if it can be met now."""
-    missing = claim.amount * MICRO - bucket.micro
-    return max(0, _refill_us(missing, claim.limit) - (now - bucket.at)) if missing > 0 else 0
+    return until(claim.amount, bucket.micro, bucket.at, claim, now)
+
+
+def until(units: int, micro: int, at: int, claim: Claim, now: int) -> int:
+    """How long after `now` a bucket that is stored as `micro` and `at` holds so many whole units."""
+    missing = units * MICRO - micro
+    return max(0, _refill_us(missing, claim.limit) - (now - at)) if missing > 0 else 0
 
 
 def reset_us(bucket: Bucket, claim: Claim, now: int) -> int:
     """How long after `now` the bucket is full, counting its debt."""
-    return max(0, _refill_us(claim.capacity * MICRO - bucket.micro, claim.limit) - (now - bucket.at))
+    return until(claim.capacity, bucket.micro, bucket.at, claim, now)
+
+
+def until_full(micro: int, at: int, claim: Claim, now: int) -> int:
+    """The same of a bucket that is stored as `micro` and `at`."""
+    return until(claim.capacity, micro, at, claim, now)
 
 
 def kept(old: Bucket | None, current: Bucket, now: int) -> Bucket:

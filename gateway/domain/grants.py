@@ -46,7 +46,7 @@ class Principal:
 
     `grants` counts for sub-workspaces only; `account_limits` are the account's own, which come before the model's, with its open
     increases over them; `key_models` is None where the key narrows nothing; `catalogue_version` says how new the catalogue has
-    to be that this principal is held to.
+    to be that this principal is held to. `held` is room for what the data plane works out of all that, by the model's name.
     """
 
     key_id: str
@@ -60,6 +60,7 @@ class Principal:
     grants: Mapping[str, Limits] = field(default_factory=dict)
     account_limits: Mapping[str, Limits] = field(default_factory=dict)
     key_models: frozenset[str] | None = None
+    held: dict[str, object] = field(default_factory=dict, init=False, compare=False, repr=False)
 
 
 def may_use(principal: Principal, model: str) -> bool:

@@ -14,6 +14,9 @@ _ENDPOINTS = ("/chat/completions", "/completions", "/embeddings", "/models")
 Headers = list[tuple[bytes, bytes]]
 """Header fields in the order sent; names in lower case."""
 
+Fields = Mapping[bytes, bytes]
+"""The same by name; of a name that is there several times the last."""
+
 
 @dataclass(frozen=True, slots=True)
 class Deployment:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from gateway.domain.admission import Answer, Conservation, Decision
-from gateway.domain.buckets import Claim
+from gateway.domain.buckets import Claim, Kind, Level
 from gateway.ops.snapshots import Snapshot, Together, rendered, taken
 
 Reading = Callable[[], float]
@@ -20,6 +20,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._decisions: defaultdict[tuple[str, str, str, str], int] = defaultdict(int)
+        self._admitted: defaultdict[tuple[str, int], int] = defaultdict(int)  # by model and which claims there were
         self._calls: defaultdict[tuple[str, int], int] = defaultdict(int)
         self._outcomes: defaultdict[str, int] = defaultdict(int)
         self._stale = 0
@@ -34,8 +35,11 @@ class Metrics:
         if decision.answer is Answer.STALE:
             self._stale += 1
         elif decision.answer is Answer.ADMITTED:
-            for claim in claims:
-                self._decisions[claim.model, claim.level.name, claim.kind.name, "admitted"] += 1
+            if claims:
+                asked = 0
+                for claim in claims:
+                    asked |= 1 << (2 * claim.kind + claim.level)
+                self._admitted[claims[0].model, asked] += 1
         elif decision.full is not None:
             self._decisions[decision.full.model, decision.full.level, "concurrency", "refused"] += 1
         elif decision.refused is not None:
@@ -78,7 +82,7 @@ class Metrics:
             "Admission decisions by model, level, kind and answer.",
             labels=("model", "level", "kind", "answer"),
         )
-        for (model, level, kind, answer), count in list(self._decisions.items()):
+        for (model, level, kind, answer), count in self._all_decisions().items():
             decisions.add_metric((model, level.lower(), kind.lower(), answer), count)
         yield decisions
         calls = CounterMetricFamily("gateway_calls", "Calls by endpoint and status.", labels=("endpoint", "status"))
@@ -95,6 +99,15 @@ class Metrics:
             yield CounterMetricFamily(name, text, value=read())
         for name, text, read in self._gauges:
             yield GaugeMetricFamily(name, text, value=read())
+
+    def _all_decisions(self) -> dict[tuple[str, str, str, str], int]:
+        every = defaultdict(int, self._decisions)
+        for (model, asked), count in list(self._admitted.items()):
+            for level in Level:
+                for kind in Kind:
+                    if asked & 1 << (2 * kind + level):
+                        every[model, level.name, kind.name, "admitted"] += count
+        return every
 
     def _tokens(self) -> Iterator[Metric]:
         now = self._conservation()

@@ -1,7 +1,6 @@
 """One HTTP/1.1 call to an upstream over pooled connections of our own (`http1`)."""
 
 import ssl
-from collections.abc import AsyncGenerator
 
 from gateway.domain.faults import UnsendableRequest, UpstreamFault
 from gateway.domain.upstreams import Headers, Upstream
@@ -28,18 +27,14 @@ class HttpReply:
         self._origin = origin
         self._pool = pool
 
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """The body's bytes as they come, decoded from their framing only; can be read once.
+    async def chunk(self) -> bytes:
+        """The next bytes of the body as they come, decoded from their framing only; empty at its end.
 
         Raises UpstreamFault when it breaks off before its end, UpstreamTimedOut when nothing comes for the idle deadline.
         """
-        while True:
-            if self._connection is None:
-                raise UpstreamFault("the reply was closed", reached=True)
-            part = await self._connection.chunk()
-            if not part:
-                return
-            yield part
+        if self._connection is None:
+            raise UpstreamFault("the reply was closed", reached=True)
+        return await self._connection.chunk()
 
     async def close(self) -> None:
         """Give the connection back, or break it if the body was not read to its end. Never waits."""

@@ -6,7 +6,7 @@ import math
 import random
 import time
 from collections.abc import Callable
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -174,11 +174,10 @@ class Listings:
             if reply.status != _OK:
                 raise ListingRefused(f"GET models was answered {reply.status}")
             body = bytearray()
-            async with aclosing(reply.chunks()) as chunks:
-                async for chunk in chunks:
-                    body += chunk
-                    if len(body) > MAX_BYTES:
-                        raise ListingRefused(f"the list of models is larger than {MAX_BYTES:,} bytes")
+            while chunk := await reply.chunk():
+                body += chunk
+                if len(body) > MAX_BYTES:
+                    raise ListingRefused(f"the list of models is larger than {MAX_BYTES:,} bytes")
             return names_in(bytes(body))
         finally:
             await reply.close()

@@ -5,7 +5,6 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
-from contextlib import aclosing
 
 from gateway.domain.faults import UnsendableRequest, UpstreamFault, UpstreamTimedOut
 from gateway.domain.trials import Cause, Outcome, Trial
@@ -61,11 +60,10 @@ class Trials:
         reply = await self._client.send(upstream, trial.path, _HEADERS, trial.body or b"", method=method)
         try:
             got.head(reply)
-            async with aclosing(reply.chunks()) as chunks:
-                async for chunk in chunks:
-                    got.body += chunk
-                    if len(got.body) > self._most_bytes:
-                        return
+            while chunk := await reply.chunk():
+                got.body += chunk
+                if len(got.body) > self._most_bytes:
+                    return
         finally:
             await reply.close()
 

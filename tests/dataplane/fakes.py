@@ -1,7 +1,7 @@
 """Full implementations in memory of the data plane's ports, with switches for faults, delays and stalls."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from gateway.dataplane.ports import ClientGone, Holding
@@ -89,18 +89,21 @@ class ScriptedReply:
         self.status = status
         self.headers = headers
         self.script = script
+        self._steps: Iterator[bytes | Exception | asyncio.Event] | None = None
         self.pulled = 0
         self.closed = 0
 
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        for step in self.script:
+    async def chunk(self) -> bytes:
+        self._steps = self._steps or iter(self.script)
+        for step in self._steps:
             if isinstance(step, asyncio.Event):
                 await step.wait()
             elif isinstance(step, Exception):
                 raise step
-            else:
+            elif step:
                 self.pulled += 1
-                yield step
+                return step
+        return b""
 
     async def close(self) -> None:
         self.closed += 1
@@ -184,6 +187,7 @@ class RecordingExchange:
         self.method = method
         self.path = path
         self.headers = headers
+        self.fields = dict(headers)
         self.gone = False
         self.status = 0
         self.reply_headers: Headers = []
@@ -229,6 +233,13 @@ class RecordingExchange:
             await self.end_pause.wait()
         assert not self.ended, "a reply ends once"
         self.ended = True
+
+    async def respond(self, status: int, headers: Headers, body: bytes) -> None:
+        length: Headers = [] if status == 204 else [(b"content-length", b"%d" % len(body))]
+        await self.start(status, [*headers, *length])
+        if body:
+            await self.write(body)
+        await self.end()
 
     def abort(self) -> None:
         self.aborted = True

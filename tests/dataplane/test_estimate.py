@@ -60,4 +60,4 @@ def test_what_is_learnt_is_bounded() -> None:
     estimator = Estimator("expected")
     for number in range(10_100):
         estimator.learn(f"w{number}", "m", 400, Usage(input=1, output=8))
-    assert len(estimator._output) == len(estimator._input) == 10_000
+    assert len(estimator._learnt) == 10_000

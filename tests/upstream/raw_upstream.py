@@ -117,8 +117,11 @@ async def client(**settings: Any) -> AsyncIterator[HttpClient]:
 
 
 async def body_of(reply: HttpReply) -> bytes:
+    body = bytearray()
     try:
-        return b"".join([chunk async for chunk in reply.chunks()])
+        while chunk := await reply.chunk():
+            body += chunk
+        return bytes(body)
     finally:
         await reply.close()
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from contextlib import aclosing, suppress
+from contextlib import suppress
 
 import pytest
 
@@ -13,7 +13,7 @@ from tests.upstream.raw_upstream import Call, body_of, client, post, raw_upstrea
 
 
 async def collect(reply: HttpReply, got: bytearray) -> None:
-    async for chunk in reply.chunks():
+    while chunk := await reply.chunk():
         got += chunk
 
 
@@ -232,7 +232,7 @@ async def test_cancelled_read_closes_the_connection(times: int) -> None:
         async def relay() -> None:
             reply = await post(http, server)
             try:
-                async for _ in reply.chunks():
+                while await reply.chunk():
                     read.set()
             finally:
                 await reply.close()
@@ -262,7 +262,7 @@ async def test_close_survives_its_callers_cancellation() -> None:
 
 
 async def test_abandoned_chunks_leave_nothing_behind() -> None:
-    """Leaving the loop over the chunks and closing the reply is enough: no warning, no open connection."""
+    """Reading no more chunks and closing the reply is enough: no warning, no open connection."""
     gone = asyncio.Event()
 
     async def streams(call: Call) -> None:
@@ -272,14 +272,12 @@ async def test_abandoned_chunks_leave_nothing_behind() -> None:
 
     async with raw_upstream(streams) as server, client() as http:
         reply = await post(http, server)
-        async for _ in reply.chunks():
-            break
+        await reply.chunk()
         await reply.close()
         await asyncio.wait_for(gone.wait(), 1)
         gc.collect()
         with pytest.raises(UpstreamFault):
-            async with aclosing(reply.chunks()) as chunks:
-                await anext(chunks)
+            await reply.chunk()
 
 
 async def test_closed_client() -> None:

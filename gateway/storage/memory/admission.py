@@ -8,13 +8,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from msgspec.structs import replace
-
 from gateway.domain import buckets
 from gateway.domain.admission import SLOT_WAIT_US, Answer, Ask, Conservation, Decision, Fill, Gauge, Levels, Slot
-from gateway.domain.buckets import MICRO, Bucket, Claim, Kind
+from gateway.domain.buckets import MICRO, Bucket, Claim, Kind, Level
 
-_Key = tuple[int, int, str, str]
 _SlotKey = tuple[str, str, str]
 _GRACE_US = 1_000_000
 
@@ -27,15 +24,27 @@ class _Lease:
 
 
 @dataclass(slots=True)
+class _Cell:
+    """A bucket. `claim` is the last one on it, whose limits are the present ones; `full_at` is when it will be full."""
+
+    claim: Claim
+    micro: int
+    at: int
+    full_at: int
+
+
+_Looked = tuple[_Cell, int, int]
+"""A bucket with its level and time as they are now."""
+
+
+@dataclass(slots=True)
 class _Account:
-    """One account's state. `claimed` is the last claim on each bucket: its limits are the present ones. `open` holds the
-    reservations by call ID, and `in_slots` counts them by slot; the rest counts tokens in whole units.
+    """One account's state. `cells` are its buckets by name. `open` holds the reservations by call ID, and `in_slots` counts them
+    by slot; the rest counts tokens in whole units.
     """
 
     epoch: int = 0
-    buckets: dict[_Key, Bucket] = field(default_factory=dict)
-    claimed: dict[_Key, Claim] = field(default_factory=dict)
-    full_at: dict[_Key, int] = field(default_factory=dict)
+    cells: dict[str, _Cell] = field(default_factory=dict)
     open: dict[str, _Lease] = field(default_factory=dict)
     in_slots: Counter[_SlotKey] = field(default_factory=Counter)
     reserved: int = 0
@@ -46,7 +55,8 @@ class _Account:
 
     def take(self, call_id: str, lease: _Lease) -> None:
         self.open[call_id] = lease
-        self.in_slots.update(lease.slots)
+        for key in lease.slots:
+            self.in_slots[key] += 1
 
     def is_full(self, slot: Slot, now: int) -> bool:
         """Whether as many calls are open as may be; those whose lease has lapsed do not count, swept or not."""
@@ -81,7 +91,7 @@ class MemoryAdmissions:
         self._listeners: list[Callable[[str], None]] = []
 
     async def admit(self, ask: Ask) -> Decision:
-        account = self._accounts.setdefault(ask.account_id, _Account())
+        account = self._accounts.get(ask.account_id) or self._accounts.setdefault(ask.account_id, _Account())
         now = self._clock()
         if ask.epoch < account.epoch:
             return Decision(Answer.STALE, decided_at=now)
@@ -90,26 +100,18 @@ class MemoryAdmissions:
         if not ask.reserves:
             return Decision(Answer.ADMITTED, decided_at=now)
         if ask.call_id in account.open:
-            return Decision(Answer.ADMITTED, self._gauges(account, ask.claims, now), decided_at=now)
-        keys = [_key(claim) for claim in ask.claims]
-        before = [account.buckets.get(key) for key in keys]
-        verdict = buckets.decide(ask.claims, before, now)
-        full = next((slot for slot in ask.slots if account.is_full(slot, now)), None)
-        after = verdict.buckets
-        if full is not None and verdict.admitted:
-            current = [buckets.refilled(bucket, claim, now) for bucket, claim in zip(before, ask.claims, strict=True)]
-            after = tuple(buckets.kept(old, new, now) for old, new in zip(before, current, strict=True))
-        for key, claim, bucket in zip(keys, ask.claims, after, strict=True):
-            account.claimed[key] = claim
-            self._store(account, key, bucket, now)
-        gauges = self._gauges(account, ask.claims, now)
-        if full is not None and verdict.wait_us < SLOT_WAIT_US:
+            return Decision(Answer.ADMITTED, _gauges(_look(account.cells, ask.claims, now)[0], ask.claims, now), decided_at=now)
+        looked, longest, refused = _look(account.cells, ask.claims, now)
+        full = next((slot for slot in ask.slots if account.is_full(slot, now)), None) if ask.slots else None
+        admitted = longest == 0 and full is None
+        gauges = _leave(ask.claims, looked, now, taking=admitted)
+        if admitted:
+            account.take(ask.call_id, _Lease(ask.claims, tuple(map(_slot_key, ask.slots)), now + self._lease_us))
+            account.reserved += _tokens(ask.claims)
+            return Decision(Answer.ADMITTED, gauges, decided_at=now)
+        if full is not None and longest < SLOT_WAIT_US:
             return Decision(Answer.REFUSED, gauges, wait_us=SLOT_WAIT_US, decided_at=now, full=full)
-        if verdict.refused is not None:
-            return Decision(Answer.REFUSED, gauges, ask.claims[verdict.refused], verdict.wait_us, now)
-        account.take(ask.call_id, _Lease(ask.claims, tuple(map(_slot_key, ask.slots)), now + self._lease_us))
-        account.reserved += _tokens(ask.claims)
-        return Decision(Answer.ADMITTED, gauges, decided_at=now)
+        return Decision(Answer.REFUSED, gauges, refused, longest, now)
 
     async def levels(self, account_id: str, claims: Sequence[Claim]) -> Levels:
         """How full the buckets of these claims are, all of one account; one that was never used, or is forgotten, is full."""
@@ -117,7 +119,8 @@ class MemoryAdmissions:
         now = self._clock()
         fills = []
         for claim in claims:
-            bucket = buckets.refilled(account.buckets.get(_key(claim)), claim, now)
+            cell = account.cells.get(claim.bucket)
+            bucket = buckets.refilled(None if cell is None else Bucket(cell.micro, cell.at), claim, now)
             fills.append(Fill(claim, bucket.micro // MICRO, buckets.reset_us(bucket, claim, now)))
         return Levels(tuple(fills), sum(lease.ends >= now for lease in account.open.values()), "memory")
 
@@ -125,9 +128,8 @@ class MemoryAdmissions:
         """Let the claim's bucket hold `units` now, whatever it held."""
         account = self._accounts.setdefault(account_id, _Account())
         now = self._clock()
-        key = _key(claim)
-        account.claimed[key] = claim
-        self._store(account, key, Bucket(min(units, claim.capacity) * MICRO, now), now)
+        micro = min(units, claim.capacity) * MICRO
+        account.cells[claim.bucket] = _Cell(claim, micro, now, now + buckets.until_full(micro, now, claim, now))
 
     def settle(self, account_id: str, call_id: str, tokens: int) -> None:
         account = self._accounts.get(account_id)
@@ -137,13 +139,19 @@ class MemoryAdmissions:
         now = self._clock()
         for claim in lease.claims:
             if claim.kind is Kind.TOKENS:
-                key = _key(claim)
+                cell = account.cells.get(claim.bucket)
+                if cell is None:
+                    cell = account.cells[claim.bucket] = _Cell(claim, claim.capacity * MICRO, now, now)
                 # By the limits of now: a call of before a change must not clamp the bucket to those of then.
-                present = replace(account.claimed.setdefault(key, claim), amount=claim.amount)
-                self._store(account, key, buckets.settled(account.buckets.get(key), present, tokens, now), now)
+                present, amount = cell.claim, claim.amount
+                micro, cell.at = buckets.level(cell.micro, cell.at, present, now)
+                cell.micro = min(micro + (amount - tokens) * MICRO, present.capacity * MICRO)
+                cell.full_at = now + buckets.until_full(cell.micro, cell.at, present, now)
                 account.settled += tokens
-                account.overdrawn += max(0, tokens - claim.amount)
-                account.given_back += max(0, claim.amount - tokens)
+                if tokens > amount:
+                    account.overdrawn += tokens - amount
+                else:
+                    account.given_back += amount - tokens
 
     async def renew(self, calls: Sequence[tuple[str, str, int]]) -> list[str]:
         """Push back the leases of open calls, given as (account ID, call ID, epoch); answers those whose epoch was raised."""
@@ -179,27 +187,58 @@ class MemoryAdmissions:
             for call_id in [call_id for call_id, lease in account.open.items() if lease.ends < now]:
                 lapsed = account.give_back(call_id)
                 account.expired += _tokens(lapsed.claims) if lapsed is not None else 0
-            for key in [key for key, full_at in account.full_at.items() if full_at + _GRACE_US < now]:
-                del account.buckets[key], account.full_at[key], account.claimed[key]
+            for name in [name for name, cell in account.cells.items() if cell.full_at + _GRACE_US < now]:
+                del account.cells[name]
 
     def conservation(self) -> Conservation:
         """The sum over all accounts."""
         return Conservation.total(account.conservation() for account in self._accounts.values())
 
-    def _store(self, account: _Account, key: _Key, bucket: Bucket, now: int) -> None:
-        account.buckets[key] = bucket
-        account.full_at[key] = now + buckets.reset_us(bucket, account.claimed[key], now)
 
-    def _gauges(self, account: _Account, claims: Sequence[Claim], now: int) -> tuple[Gauge, ...]:
-        gauges = []
-        for claim in claims:
-            bucket = buckets.refilled(account.buckets.get(_key(claim)), claim, now)
-            gauges.append(Gauge(claim, max(0, bucket.micro // MICRO), buckets.reset_us(bucket, claim, now)))
-        return tuple(gauges)
+def _look(cells: dict[str, _Cell], claims: Sequence[Claim], now: int) -> tuple[list[_Looked], int, Claim | None]:
+    """Each claim's bucket with its level at `now`; the longest wait, and the claim that has it: `buckets.decide`, without objects
+    that are made for one call.
+    """
+    looked: list[_Looked] = []
+    longest, refused = 0, None
+    for claim in claims:
+        cell = cells.get(claim.bucket)
+        if cell is None:
+            cell = cells[claim.bucket] = _Cell(claim, claim.capacity * MICRO, now, now)
+        micro, at = buckets.level(cell.micro, cell.at, claim, now)
+        if cell.at > now:  # a clock that stepped back rebases
+            cell.micro, cell.at = micro, at
+        looked.append((cell, micro, at))
+        if cell.micro < claim.amount * MICRO:
+            wait = buckets.until(claim.amount, cell.micro, cell.at, claim, now)
+            if wait > longest or (wait and wait == longest and refused is not None and _rank(claim) < _rank(refused)):
+                longest, refused = wait, claim
+    return looked, longest, refused
 
 
-def _key(claim: Claim) -> _Key:
-    return (claim.level, claim.kind, claim.owner, claim.model)
+def _leave(claims: Sequence[Claim], looked: Sequence[_Looked], now: int, *, taking: bool) -> tuple[Gauge, ...]:
+    """Take the claims' amounts, or leave the buckets as they are stored; the gauges after that."""
+    gauges = []
+    for claim, (cell, micro, at) in zip(claims, looked, strict=True):
+        if taking:
+            micro -= claim.amount * MICRO  # noqa: PLW2901 — what is left
+            cell.micro, cell.at = micro, at
+        reset_us = buckets.until_full(micro, at, claim, now)
+        cell.claim = claim
+        cell.full_at = now + reset_us
+        gauges.append(Gauge(claim, micro // MICRO if micro > 0 else 0, reset_us))
+    return tuple(gauges)
+
+
+def _gauges(looked: Sequence[_Looked], claims: Sequence[Claim], now: int) -> tuple[Gauge, ...]:
+    return tuple(
+        Gauge(claim, max(0, micro // MICRO), buckets.until_full(micro, at, claim, now))
+        for claim, (_, micro, at) in zip(claims, looked, strict=True)
+    )
+
+
+def _rank(claim: Claim) -> tuple[Kind, Level]:
+    return claim.kind, claim.level
 
 
 def _slot_key(slot: Slot) -> _SlotKey:
@@ -207,4 +246,4 @@ def _slot_key(slot: Slot) -> _SlotKey:
 
 
 def _tokens(claims: Sequence[Claim]) -> int:
-    return sum(claim.amount for claim in claims if claim.kind is Kind.TOKENS)
+    return sum([claim.amount for claim in claims if claim.kind is Kind.TOKENS])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from gateway.domain.admission import Answer, Ask, Decision
-from gateway.domain.buckets import Claim, Kind, Level, refilled
+from gateway.domain.buckets import Bucket, Claim, Kind, Level, refilled
 from gateway.storage.memory.admission import MemoryAdmissions
 
 _LEASE = 60_000_000
@@ -108,11 +108,12 @@ class Histories(RuleBasedStateMachine):
     @rule()
     def sweep(self) -> None:
         account = self.store._accounts.get("a")
-        before = {key: (bucket, account.claimed[key]) for key, bucket in account.buckets.items()} if account else {}
+        before = dict(account.cells) if account else {}
         self.store.sweep()
-        for key, (bucket, claim) in before.items():
-            if account and key not in account.buckets:
-                full = refilled(bucket, claim, self.clock.now).micro
+        for name, cell in before.items():
+            if account and name not in account.cells:
+                claim = cell.claim
+                full = refilled(Bucket(cell.micro, cell.at), claim, self.clock.now).micro
                 assert full == claim.capacity * 1_000_000, "a bucket is forgotten only when full"
         for name in [name for name, (_, ends) in self.open.items() if ends < self.clock.now]:
             self.expired += self.open.pop(name)[0]
@@ -205,10 +206,10 @@ def test_a_full_bucket_is_forgotten_and_one_in_debt_is_not() -> None:
     store.settle("a", "one", 120)  # 60 short of empty: two minutes until it is full
     clock.now += 120_000_000 + 1_000_000
     store.sweep()
-    assert store._accounts["a"].buckets
+    assert store._accounts["a"].cells
     clock.now += 1
     store.sweep()
-    assert not store._accounts["a"].buckets
+    assert not store._accounts["a"].cells
     assert _ask(store, "two", claims).gauges[0].remaining == 50
 
 

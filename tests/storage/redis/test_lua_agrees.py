@@ -93,7 +93,8 @@ class Both:
 
     def sweep(self) -> None:
         for account in self.memory._accounts.values():  # the reference forgets full buckets, the script here none
-            account.full_at.clear()
+            for cell in account.cells.values():
+                cell.full_at = 1 << 62
         self.memory.sweep()
 
     def agree_on_levels(self, limits: list[int]) -> Levels:

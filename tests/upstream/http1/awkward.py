@@ -68,7 +68,7 @@ async def ours(port: int) -> Outcome:
     body = bytearray()
     whole = True
     try:
-        async for part in reply.chunks():
+        while part := await reply.chunk():
             body += part
     except UpstreamFault:
         whole = False
