@@ -216,6 +216,7 @@ events {{ worker_connections 50000; }}
 http {{
   access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; client_body_buffer_size 256k;
   fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+  map_hash_bucket_size 128;
   map $http_authorization $known {{ default 0; "Bearer {key}" 1; }}
   limit_req_zone $http_authorization zone=keys:10m rate=1000000r/s;
   upstream models {{ server 127.0.0.1:{upstream}; keepalive 512; keepalive_requests 1000000000; }}
