@@ -1,4 +1,5 @@
-"""Side by side on one machine: this gateway, nginx, Envoy, and nothing in between. `make bench`, or `make bench-quick`.
+"""Side by side on one machine: this gateway, nginx, Envoy, and nothing in between. `make bench`, or `make bench-quick`;
+`make bench-peers` adds Portkey's gateway and LiteLLM's proxy.
 
 Each server has one core, the load and the upstream the other. Runs are interleaved, so that a machine that is slower for a while
 is so for everybody; a figure is the median of its runs, with the least and the most. What is printed goes to loadtests/results/

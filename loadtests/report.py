@@ -88,8 +88,8 @@ def plots(titles: Mapping[str, str], found: Mapping[str, Mapping[str, Sequence[S
         axis.barh(names, medians, xerr=[least, most], color=colours, capsize=3)
         axis.invert_yaxis()
         axis.set_title(f"{title}: calls a second", loc="left", fontsize=10)
-        for place, median in enumerate(medians):
-            axis.text(median, place, f" {median:,.0f}", va="center", fontsize=8)
+        for place, (median, above) in enumerate(zip(medians, most, strict=True)):
+            axis.text(median + above, place, f"  {median:,.0f}", va="center", fontsize=8)
         axis.spines[["top", "right"]].set_visible(False)
         axis.margins(x=0.12)
     figure.tight_layout()
