@@ -6,9 +6,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q install --require-vir
 PYTEST_ARGS ?=
 SCREENSHOTS_ARGS ?=
 BENCH_ARGS ?=
+PEERS := loadtests/.peers
 .DEFAULT_GOAL := help
 
-.PHONY: help serve test lint fmt lock screenshots bench bench-quick clean
+.PHONY: help serve test lint fmt lock lock-peers screenshots bench bench-peers bench-quick clean
 
 help:  ## show this help
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +37,10 @@ screenshots: $(VENV)/.dev  ## picture every page of the console into docs/images
 bench: $(VENV)/.bench  ## measure beside nginx and Envoy, about half an hour (needs wrk and nginx: apt-get install wrk nginx-light)
 	$(BIN)/python -m loadtests.bench --streams 1000 --streams 10000 $(BENCH_ARGS)
 
+bench-peers: $(VENV)/.bench $(PEERS)/.litellm $(PEERS)/.portkey  ## measure beside LiteLLM's proxy and Portkey's gateway too, an hour (needs npm and 1 GB as well)
+	$(BIN)/python -m loadtests.bench --only direct --only embedded --only shared --only nginx --only envoy --only portkey --only litellm \
+	  --streams 1000 --streams 10000 --name peers $(BENCH_ARGS)
+
 bench-quick: $(VENV)/.bench  ## a short look at what a change costs, under two minutes
 	$(BIN)/python -m loadtests.bench --rounds 3 --seconds 2 --case small --case events --case refused --name quick $(BENCH_ARGS)
 
@@ -47,8 +52,14 @@ lock:  ## resolve the dependencies again (needs uv on the PATH)
 	uv pip compile pyproject.toml --group build --group dev --group bench --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o requirements-bench.lock
 
+lock-peers:  ## resolve again what bench-peers stands beside (needs uv and npm on the PATH)
+	uv pip compile loadtests/litellm.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-annotate --custom-compile-command "make lock-peers" -q -o loadtests/requirements-litellm.lock
+	rm -f loadtests/portkey/package-lock.json
+	cd loadtests/portkey && npm install --package-lock-only --ignore-scripts --no-audit --no-fund
+
 clean:  ## remove .venv and every cache (the data folder stays)
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 ...")'
@@ -70,3 +81,17 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.serve
 	@echo "Installing what the tests need ..."
 	@$(PIP) --require-hashes -r requirements-dev.lock
 	@touch $@
+
+$(PEERS)/.litellm: loadtests/requirements-litellm.lock
+	@echo "Installing LiteLLM's proxy into an environment of its own (once, about a minute) ..."
+	@rm -rf $(PEERS)/litellm
+	@$(PYTHON) -m venv $(PEERS)/litellm
+	@$(PEERS)/litellm/bin/python -m pip --disable-pip-version-check -q install --require-virtualenv --only-binary :all: --require-hashes -r $<
+	@touch $@
+
+$(PEERS)/.portkey: loadtests/portkey/package-lock.json
+	@if command -v npm >/dev/null; then \
+	  echo "Installing Portkey's gateway into a folder of its own (once) ..."; \
+	  mkdir -p $(PEERS)/portkey && cp loadtests/portkey/package.json $< $(PEERS)/portkey && \
+	  npm --prefix $(PEERS)/portkey ci --ignore-scripts --no-audit --no-fund --silent && touch $@; \
+	else echo "npm is missing, so Portkey's gateway will be left out: apt-get install npm"; fi

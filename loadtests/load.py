@@ -10,15 +10,17 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from loadtests.peers import MEASURED_CORE, OTHER_CORE, PATH, Peer, program
+from loadtests.peers import MEASURED_CORE, OTHER_CORE, Peer, program
 
 PROMPT = "Say hello to the whole wide world, please, and do it politely."
 _LUA = """
 local keys = {{ {keys} }}
+local more = {{ {headers} }}
 local requests = {{}}
 init = function()
   for index, key in ipairs(keys) do
     local headers = {{ ["Content-Type"] = "application/json", ["Authorization"] = "Bearer " .. key }}
+    for name, value in pairs(more) do headers[name] = value end
     requests[index] = wrk.format("POST", "{path}", headers, {body})
   end
 end
@@ -68,7 +70,11 @@ def fire(peer: Peer, shot: Shot, seconds: float) -> Sample:
     """Run wrk against a peer, as fast as it goes. Raises RuntimeError where wrk says nothing that can be read."""
     keys = [peer.bad_key] if shot.bad_key else peer.keys
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(_LUA.format(keys=", ".join(json.dumps(key) for key in keys), path=PATH, body=json.dumps(shot.body())))
+        named = {
+            "keys": ", ".join(json.dumps(key) for key in keys),
+            "headers": ", ".join(f"[{json.dumps(name)}] = {json.dumps(value)}" for name, value in peer.headers.items()),
+        }
+        script.write(_LUA.format(**named, path=peer.path, body=json.dumps(shot.body())))
         script.flush()
         before = peer.cpu_seconds()
         begun = time.monotonic()
@@ -78,7 +84,7 @@ def fire(peer: Peer, shot: Shot, seconds: float) -> Sample:
             OTHER_CORE,
             program("wrk", "wrk"),
             "-t1",
-            f"-c{shot.connections}",
+            f"-c{min(shot.connections, peer.connections or shot.connections)}",
             f"-d{seconds:g}s",
             "--timeout",
             "30s",
@@ -107,64 +113,106 @@ class Streams:
     p99: float
 
 
+class NotHeld(Exception):  # noqa: N818 — says what became of them
+    """A peer did not hold so many streams; the text says what became of them."""
+
+
+_PATIENCE = 120.0  # seconds until all streams must have brought an event
+
+
 async def hold_streams(peer: Peer, count: int, seconds: float) -> Streams:
-    """Open `count` streams that bring an event a second, and watch them for a while."""
+    """Open `count` streams that bring an event a second, and watch them for a while. Raises NotHeld."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     before = peer.memory()
-    late: list[float] = []
-    watched = _Watched(late)
-    body = Shot("slow", stream=True).body().encode()
-    head = (
-        f"POST {PATH} HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {peer.keys[0]}\r\n"
-        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-    ).encode()
+    watched = _Watched()
+    try:
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await _open(peer, count, watched)
+        except (OSError, TimeoutError) as error:
+            how = f"within {_PATIENCE:.0f} s" if isinstance(error, TimeoutError) else f"({error})"
+            raise NotHeld(f"{watched.begun:,} of {count:,} began {how}") from None
+        watched.late.clear()
+        await asyncio.sleep(seconds)
+        watched.complain()
+        used, total, late = peer.memory() - before, peer.memory(), sorted(watched.late)
+        if not late:
+            raise NotHeld(f"no event of {count:,} streams came in {seconds:g} s")
+        return Streams(watched.begun, used / count, total, late[len(late) // 2] * 1000, late[int(len(late) * 0.99)] * 1000)
+    finally:
+        watched.over = True
+        for stream in watched.streams:
+            stream.transport.abort()
+
+
+async def _open(peer: Peer, count: int, watched: "_Watched") -> None:
+    """Returns once every stream has brought an event."""
+    body = Shot("slow", stream=True).body()
+    headers = {"host": "bench", "authorization": f"Bearer {peer.keys[0]}", "content-type": "application/json", **peer.headers}
+    lines = [f"POST {peer.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    request = "\r\n".join([*lines, f"content-length: {len(body)}", "", body]).encode()
     loop = asyncio.get_running_loop()
-    transports = []
     for start in range(0, count, 100):
         some = range(min(100, count - start))
-        opened = (loop.create_connection(lambda: _Stream(watched, head + body), "127.0.0.1", peer.port) for _ in some)
-        made = await asyncio.gather(*opened)
-        transports += [transport for transport, _ in made]
+        await asyncio.gather(*(loop.create_connection(lambda: _Stream(watched, request), "127.0.0.1", peer.port) for _ in some))
         await asyncio.sleep(0.02)
-    async with asyncio.timeout(60):
-        while watched.begun < count:  # noqa: ASYNC110 — counted in many places, watched here alone
-            await asyncio.sleep(0.1)
-    late.clear()
-    await asyncio.sleep(seconds)
-    used = peer.memory() - before
-    for transport in transports:
-        transport.abort()
-    late.sort()
-    return Streams(watched.begun, used / count, peer.memory(), late[len(late) // 2] * 1000, late[int(len(late) * 0.99)] * 1000)
+    while watched.begun < count:
+        watched.complain()
+        await asyncio.sleep(0.1)
 
 
 class _Watched:
-    def __init__(self, late: list[float]) -> None:
-        self.late = late
+    """What became of the streams so far."""
+
+    def __init__(self) -> None:
+        self.late: list[float] = []
+        self.streams: list[_Stream] = []
         self.begun = 0
+        self.lost = 0
+        self.answer = b""  # one that is no stream
+        self.over = False
+
+    def complain(self) -> None:
+        """Raises NotHeld where a stream has ended, or has not been one."""
+        if self.answer:
+            raise NotHeld(f"it answers {self.answer[:200]!r}")
+        if self.lost:
+            raise NotHeld(f"{self.lost:,} broke off, of {self.begun:,} that had begun")
 
 
 class _Stream(asyncio.Protocol):
     """One stream; each event says when it left the upstream, by the clock that all processes of a machine share."""
 
+    transport: asyncio.Transport
+
     def __init__(self, watched: _Watched, request: bytes) -> None:
         self._watched = watched
         self._request = request
-        self._begun = False
+        self._answered = self._begun = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.write(self._request)  # type: ignore[attr-defined]  # a transport that writes
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self._watched.streams.append(self)
+        transport.write(self._request)
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self._watched.lost += not self._watched.over
 
     def data_received(self, data: bytes) -> None:
         now = time.monotonic()
-        at = data.rfind(b'"sent": ')
-        if at < 0:
+        if not self._answered:
+            self._answered = True
+            if not data.startswith(b"HTTP/1.1 200"):
+                self._watched.answer = data
+        at = data.rfind(b'"sent ')
+        end = data.find(b" ", at + 6)
+        if at < 0 or end < 0:
             return
         if not self._begun:
             self._begun = True
             self._watched.begun += 1
-        end = data.find(b"}", at)
-        self._watched.late.append(now - float(data[at + 8 : end]))
+        self._watched.late.append(now - float(data[at + 6 : end]))
 
 
 def pinned() -> Path:

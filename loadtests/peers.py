@@ -38,12 +38,18 @@ class Peer:
     keys: list[str]
     processes: list[int] = field(default_factory=list)
     bad_key: str = "sk-" + "0" * 38
+    path: str = PATH
+    headers: dict[str, str] = field(default_factory=dict)  # what it wants besides a key
+    warm_up: float = 1.0  # seconds, before each case
+    connections: int | None = None  # that it gets at most
+    cannot: dict[str, str] = field(default_factory=dict)  # the cases that it knows nothing of, each with the reason
+    about: str = ""  # what a reader of its figures has to know
 
     def cpu_seconds(self) -> float:
         """Processor time of its processes and their children so far."""
         ticks = os.sysconf("SC_CLK_TCK")
         total = 0.0
-        for pid in _with_children(self.processes):
+        for pid in with_children(self.processes):
             try:
                 fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             except OSError:
@@ -54,7 +60,7 @@ class Peer:
     def memory(self) -> int:
         """Resident bytes of its processes and their children."""
         total = 0
-        for pid in _with_children(self.processes):
+        for pid in with_children(self.processes):
             try:
                 total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
             except OSError:
@@ -62,14 +68,14 @@ class Peer:
         return total
 
 
-def _with_children(pids: Sequence[int]) -> Iterator[int]:
+def with_children(pids: Sequence[int]) -> Iterator[int]:
     for pid in pids:
         yield pid
         try:
             children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         except OSError:
             continue
-        yield from _with_children([int(child) for child in children])
+        yield from with_children([int(child) for child in children])
 
 
 @contextmanager
@@ -132,7 +138,7 @@ def upstream(port: int) -> Iterator[int]:
 @contextmanager
 def direct(port: int, _keys: int) -> Iterator[Peer]:
     """The upstream itself, with nothing in between."""
-    yield Peer("direct", port, ["none"])
+    yield Peer("direct", port, ["none"], cannot={"refused": "no key is known there"})
 
 
 def _admin(port: int, method: str, path: str, body: Any = None) -> Any:
@@ -210,6 +216,7 @@ events {{ worker_connections 50000; }}
 http {{
   access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; client_body_buffer_size 256k;
   fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+  map_hash_bucket_size 128;
   map $http_authorization $known {{ default 0; "Bearer {key}" 1; }}
   limit_req_zone $http_authorization zone=keys:10m rate=1000000r/s;
   upstream models {{ server 127.0.0.1:{upstream}; keepalive 512; keepalive_requests 1000000000; }}
@@ -287,7 +294,7 @@ def envoy(port: int, upstream_port: int) -> Iterator[Peer]:
         command = [str(found), "-c", str(settings), "--concurrency", "1", "--log-level", "error", "--disable-hot-restart"]
         pid = stack.enter_context(process(command, MEASURED_CORE))
         wait_for(port)
-        yield Peer("Envoy", port, ["none"], [pid])
+        yield Peer("Envoy", port, ["none"], [pid], cannot={"refused": "no key is known there"})
 
 
 Start = Callable[[int, int], Any]

@@ -7,7 +7,7 @@ from typing import Any
 
 from loadtests.load import Sample, Streams
 
-_AGAINST = ("Envoy", "nginx", "direct")
+_AGAINST = ("Envoy", "nginx", "direct", "Portkey", "LiteLLM")
 
 
 def _median(samples: Sequence[Sample]) -> float:
@@ -17,7 +17,7 @@ def _median(samples: Sequence[Sample]) -> float:
 def markdown(
     titles: Mapping[str, str],
     found: Mapping[str, Mapping[str, Sequence[Sample]]],
-    held: Mapping[str, Mapping[int, Streams]],
+    held: Mapping[str, Mapping[int, Streams | str]],
     facts: Mapping[str, Any],
 ) -> str:
     """A table a case: the median of calls a second with least and most, the ratio to the others, times, and the core's use."""
@@ -33,6 +33,8 @@ def markdown(
         lines += ["### Open slow streams, an event a second each", "", head, "|---" * 6 + "|"]
         lines += [_stream_row(name, count, streams) for name, counts in held.items() for count, streams in counts.items()]
         lines.append("")
+    if facts.get("notes"):
+        lines += [*(f"- {note}" for note in facts["notes"]), ""]
     return "\n".join(lines)
 
 
@@ -43,7 +45,7 @@ def _table(rows: Mapping[str, Sequence[Sample]], case: str) -> Iterator[str]:
     yield "|---" * (7 + len(against)) + "|"
     for name, samples in rows.items():
         calls = [sample.calls for sample in samples]
-        ratios = "".join(f"{medians[name] / medians[other]:.2f} | " for other in against)
+        ratios = "".join(f"{_ratio(medians[name], medians[other])} | " for other in against)
         refused = 0 if case == "refused" else sum(sample.refused for sample in samples)
         p50, p99, core = (statistics.median(getattr(sample, field) for sample in samples) for field in ("p50", "p99", "cpu"))
         wrong = sum(sample.broken for sample in samples) + refused
@@ -51,7 +53,17 @@ def _table(rows: Mapping[str, Sequence[Sample]], case: str) -> Iterator[str]:
         yield f"| {name} | {spread} | {ratios}{p50:.2f} | {p99:.2f} | {core:.0%} | {wrong} |"
 
 
-def _stream_row(name: str, count: int, streams: Streams) -> str:
+def _ratio(mine: float, others: float) -> str:
+    """To two or three digits; none where the other one got nothing done."""
+    if not others:
+        return "-"
+    ratio = mine / others
+    return f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.2g}"
+
+
+def _stream_row(name: str, count: int, streams: Streams | str) -> str:
+    if isinstance(streams, str):
+        return f"| {name} | {count:,} | not held: {streams} | | | |"
     each, whole = streams.bytes_a_stream / 1024, streams.total_bytes / 2**20
     return f"| {name} | {count:,} | {each:.1f} KiB | {whole:.0f} MiB | {streams.p50:.1f} ms | {streams.p99:.1f} ms |"
 
@@ -76,8 +88,8 @@ def plots(titles: Mapping[str, str], found: Mapping[str, Mapping[str, Sequence[S
         axis.barh(names, medians, xerr=[least, most], color=colours, capsize=3)
         axis.invert_yaxis()
         axis.set_title(f"{title}: calls a second", loc="left", fontsize=10)
-        for place, median in enumerate(medians):
-            axis.text(median, place, f" {median:,.0f}", va="center", fontsize=8)
+        for place, (median, above) in enumerate(zip(medians, most, strict=True)):
+            axis.text(median + above, place, f"  {median:,.0f}", va="center", fontsize=8)
         axis.spines[["top", "right"]].set_visible(False)
         axis.margins(x=0.12)
     figure.tight_layout()

@@ -1,7 +1,8 @@
 """A model server with next to no work of its own, to measure what stands before it: `python loadtests/upstream.py PORT`.
 
 What it answers depends on the model: `small` a completion of some 300 bytes; `large` one of 200 KB; `events` 200 events at once,
-as a stream; `slow` an event a second for as long as the client stays. Every reply names 10 tokens in and 5 out.
+as a stream; `slow` an event a second for as long as the client stays, whose text says when it was sent. Every reply names 10
+tokens in and 5 out.
 """
 
 import asyncio
@@ -33,9 +34,9 @@ def _event(data: str) -> bytes:
     return b"%x\r\n%s\r\n" % (len(event), event)
 
 
-def _delta(text: str, **more: object) -> str:
+def _delta(text: str) -> str:
     choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
-    return json.dumps({"id": "c-1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice], **more})
+    return json.dumps({"id": "c-1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]})
 
 
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -93,7 +94,7 @@ class Upstream(asyncio.Protocol):
     async def _slow(self) -> None:
         self._transport.write(_HEAD)
         while True:
-            self._transport.write(_event(_delta("hello", sent=time.monotonic())))
+            self._transport.write(_event(_delta(f"sent {time.monotonic():.6f} .")))
             await asyncio.sleep(1)
 
 
