@@ -6,9 +6,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q install --require-vir
 PYTEST_ARGS ?=
 SCREENSHOTS_ARGS ?=
 BENCH_ARGS ?=
+MICRO_ARGS ?=
+LOCUST_ARGS ?=
+LOCUST_HOST ?= http://127.0.0.1:8080
 .DEFAULT_GOAL := help
 
-.PHONY: help serve test lint fmt lock screenshots bench bench-quick clean
+.PHONY: help serve test lint fmt lock screenshots bench bench-quick bench-micro locust clean
 
 help:  ## show this help
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +42,14 @@ bench: $(VENV)/.bench  ## measure beside nginx and Envoy, about half an hour (ne
 bench-quick: $(VENV)/.bench  ## a short look at what a change costs, under two minutes
 	$(BIN)/python -m loadtests.bench --rounds 3 --seconds 2 --case small --case events --case refused --name quick $(BENCH_ARGS)
 
+bench-micro: $(VENV)/.dev  ## the steps of a call one by one, in microseconds, about a minute
+	$(BIN)/python -m pytest loadtests/micro -n 0 --dist no -o asyncio_mode=strict --benchmark-only --benchmark-sort=fullname $(MICRO_ARGS)
+
+locust: $(VENV)/.locust  ## load for any deployment, with a web page: LOAD_KEYS=sk-... make locust LOCUST_HOST=https://...
+	@echo "Load for $(LOCUST_HOST): open http://127.0.0.1:8089, stop with Ctrl-C."
+	@echo "It needs LOAD_KEYS=sk-... or LOAD_KEYS_FILE; LOAD_MODELS=a=3,b=1 and more are listed in loadtests/locustfile.py and on the page."
+	@$(BIN)/locust -f loadtests/locustfile.py --host $(LOCUST_HOST) --web-host 127.0.0.1 --users 20 --spawn-rate 5 $(LOCUST_ARGS)
+
 lock:  ## resolve the dependencies again (needs uv on the PATH)
 	uv pip compile pyproject.toml --group build --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-annotate --custom-compile-command "make lock" -q -o requirements.lock
@@ -46,6 +57,8 @@ lock:  ## resolve the dependencies again (needs uv on the PATH)
 	  --no-annotate --custom-compile-command "make lock" -q -o requirements-dev.lock
 	uv pip compile pyproject.toml --group build --group dev --group bench --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o requirements-bench.lock
+	uv pip compile --group pyproject.toml:locust --constraint requirements-dev.lock --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o requirements-locust.lock
 
 clean:  ## remove .venv and every cache (the data folder stays)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -64,6 +77,11 @@ $(VENV)/.serve: requirements.lock pyproject.toml | $(BIN)/python
 $(VENV)/.bench: requirements-bench.lock $(VENV)/.dev
 	@echo "Installing what the benchmark needs ..."
 	@$(PIP) --require-hashes -r requirements-bench.lock
+	@touch $@
+
+$(VENV)/.locust: requirements-locust.lock | $(BIN)/python
+	@echo "Installing Locust ..."
+	@$(PIP) --require-hashes -r requirements-locust.lock
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.serve
