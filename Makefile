@@ -42,8 +42,8 @@ bench: $(VENV)/.bench  ## measure beside nginx and Envoy, about half an hour (ne
 bench-quick: $(VENV)/.bench  ## a short look at what a change costs, under two minutes
 	$(BIN)/python -m loadtests.bench --rounds 3 --seconds 2 --case small --case events --case refused --name quick $(BENCH_ARGS)
 
-bench-micro: $(VENV)/.dev  ## the steps of a call one by one, in microseconds, about a minute
-	$(BIN)/python -m pytest loadtests/micro -n 0 --dist no -o asyncio_mode=strict --benchmark-only --benchmark-sort=fullname $(MICRO_ARGS)
+bench-micro: $(VENV)/.dev  ## the steps of a call one by one, in microseconds (MICRO_ARGS=--benchmark-autosave, then --benchmark-compare)
+	$(BIN)/python -m pytest loadtests/micro $(MICRO_ARGS)
 
 locust: $(VENV)/.locust  ## load for any deployment, with a web page: LOAD_KEYS=sk-... make locust LOCUST_HOST=https://...
 	@echo "Load for $(LOCUST_HOST): open http://127.0.0.1:8089, stop with Ctrl-C."
