@@ -11,7 +11,7 @@ has an environment variable: `--stream-share` is LOAD_STREAM_SHARE.
 
 What is counted: each call under its kind and model, with the time to the last byte of its reply. Of a stream, besides, the time
 to its first event, and the mean and the longest time between its events: rows of type SSE, which are left out of `Aggregated`,
-so that its rate is that of calls. A 429 is a row of its own and no failure, unless `--on-429 fail`: its user waits as long as
+so that its rate is that of calls. A 429 is a row of its own and no failure, unless `--when-limited fail`: its user waits as long as
 the reply says. A call with a bad key has to be answered 401.
 """
 
@@ -49,7 +49,7 @@ def _options(parser: LocustArgumentParser) -> None:
     add("max-tokens", 100, "max_tokens of each call; 0 names none")
     add("pause", "0.5-1.5", "Seconds that a user waits between its calls: a number, or two with a hyphen")
     add("prefix", "/compatible-mode/v1", "What stands before /chat/completions and /models")
-    add("on-429", "wait", "What a 429 is: wait is a row of its own, whose user waits as the reply says; fail is a failure")
+    add("when-limited", "wait", "What a 429 is: wait is a row of its own, whose user waits as the reply says; fail is a failure")
 
 
 class _Plan:

@@ -52,8 +52,8 @@ class Mix:
             raise Unusable("--list-share and --bad-key-share are more than 1 together")
         if options.max_tokens < 0:
             raise Unusable("--max-tokens is below 0")
-        if options.on_429 not in ("wait", "fail"):
-            raise Unusable("--on-429 is neither wait nor fail")
+        if options.when_limited not in ("wait", "fail"):
+            raise Unusable("--when-limited is neither wait nor fail")
         return cls(
             keys=keys_of(options.keys, options.keys_file),
             models=list(models),
@@ -65,7 +65,7 @@ class Mix:
             pauses=range_of("--pause", options.pause),
             most_tokens=options.max_tokens,
             prefix="/" + options.prefix.strip("/") if options.prefix.strip("/") else "",
-            waits=options.on_429 == "wait",
+            waits=options.when_limited == "wait",
         )
 
     def key(self) -> str:

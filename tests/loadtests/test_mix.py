@@ -25,7 +25,7 @@ def options(**changed: Any) -> Namespace:
         "max_tokens": 7,
         "pause": "0",
         "prefix": "/v1/",
-        "on_429": "wait",
+        "when_limited": "wait",
     }
     return Namespace(**(given | changed))
 
@@ -86,7 +86,7 @@ def test_keys_come_from_text_and_file(tmp_path: Path) -> None:
         ({"prompt_bytes": "2000-100"}, "--prompt-bytes goes from 2000 to 100"),
         ({"pause": "soon"}, "--pause is neither a number nor two"),
         ({"max_tokens": -1}, "--max-tokens is below 0"),
-        ({"on_429": "retry"}, "--on-429 is neither wait nor fail"),
+        ({"when_limited": "retry"}, "--when-limited is neither wait nor fail"),
     ],
 )
 def test_options_that_make_no_load_are_named(changed: dict[str, Any], says: str) -> None:
