@@ -11,8 +11,8 @@ has an environment variable: `--stream-share` is LOAD_STREAM_SHARE.
 
 What is counted: each call under its kind and model, with the time to the last byte of its reply. Of a stream, besides, the time
 to its first event, and the mean and the longest time between its events: rows of type SSE, which are left out of `Aggregated`,
-so that its rate is that of calls. A 429 is a row of its own and no failure, unless `--when-limited fail`: its user waits as long as
-the reply says. A call with a bad key has to be answered 401.
+so that its rate is that of calls. A 429 is a row of its own and no failure, unless `--when-limited fail`: its user waits as
+long as the reply says. A call with a bad key has to be answered 401.
 """
 
 import time
