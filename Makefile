@@ -7,12 +7,15 @@ PYTEST_ARGS ?=
 SCREENSHOTS_ARGS ?=
 BENCH_ARGS ?=
 PEERS := loadtests/.peers
+MICRO_ARGS ?=
+LOCUST_ARGS ?=
+LOCUST_HOST ?= http://127.0.0.1:8080
 .DEFAULT_GOAL := help
 
-.PHONY: help serve test lint fmt lock lock-peers screenshots bench bench-peers bench-quick clean
+.PHONY: help serve test lint fmt lock lock-peers screenshots bench bench-peers bench-quick bench-micro locust clean
 
 help:  ## show this help
-	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 serve: $(VENV)/.serve  ## set up, migrate, and run the gateway on http://127.0.0.1:8080
 	@$(BIN)/gateway migrate --quiet
@@ -44,6 +47,14 @@ bench-peers: $(VENV)/.bench $(PEERS)/.litellm $(PEERS)/.portkey  ## measure besi
 bench-quick: $(VENV)/.bench  ## a short look at what a change costs, under two minutes
 	$(BIN)/python -m loadtests.bench --rounds 3 --seconds 2 --case small --case events --case refused --name quick $(BENCH_ARGS)
 
+bench-micro: $(VENV)/.dev  ## the steps of a call one by one, in microseconds (MICRO_ARGS=--benchmark-autosave, then --benchmark-compare)
+	$(BIN)/python -m pytest loadtests/micro $(MICRO_ARGS)
+
+locust: $(VENV)/.locust  ## load for any deployment, with a web page: LOAD_KEYS=sk-... make locust LOCUST_HOST=https://...
+	@echo "Load for $(LOCUST_HOST): open http://127.0.0.1:8089, stop with Ctrl-C."
+	@echo "It needs LOAD_KEYS=sk-... or LOAD_KEYS_FILE; LOAD_MODELS=a=3,b=1 and more are listed in loadtests/locustfile.py and on the page."
+	@$(BIN)/locust -f loadtests/locustfile.py --host $(LOCUST_HOST) --web-host 127.0.0.1 --users 20 --spawn-rate 5 $(LOCUST_ARGS)
+
 lock:  ## resolve the dependencies again (needs uv on the PATH)
 	uv pip compile pyproject.toml --group build --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-annotate --custom-compile-command "make lock" -q -o requirements.lock
@@ -51,6 +62,8 @@ lock:  ## resolve the dependencies again (needs uv on the PATH)
 	  --no-annotate --custom-compile-command "make lock" -q -o requirements-dev.lock
 	uv pip compile pyproject.toml --group build --group dev --group bench --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o requirements-bench.lock
+	uv pip compile --group pyproject.toml:locust --constraint requirements-dev.lock --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o requirements-locust.lock
 
 lock-peers:  ## resolve again what bench-peers stands beside (needs uv and npm on the PATH)
 	uv pip compile loadtests/litellm.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
@@ -75,6 +88,11 @@ $(VENV)/.serve: requirements.lock pyproject.toml | $(BIN)/python
 $(VENV)/.bench: requirements-bench.lock $(VENV)/.dev
 	@echo "Installing what the benchmark needs ..."
 	@$(PIP) --require-hashes -r requirements-bench.lock
+	@touch $@
+
+$(VENV)/.locust: requirements-locust.lock | $(BIN)/python
+	@echo "Installing Locust ..."
+	@$(PIP) --require-hashes -r requirements-locust.lock
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.serve
