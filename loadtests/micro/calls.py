@@ -107,13 +107,11 @@ async def _nobody(_scope: object, _receive: object, _send: object) -> None:
 
 
 async def _edge() -> Batch:
-    reply = [*REPLY_HEADERS, (b"content-length", b"%d" % len(COMPLETION))]
+    reply = [*REPLY_HEADERS]
     sent = request("sk-1", CHAT, SMALL)
 
     async def answer(exchange: HttpExchange) -> None:
-        await exchange.start(200, reply)
-        await exchange.write(COMPLETION)
-        await exchange.end()
+        await exchange.respond(200, reply, COMPLETION)
 
     clients = _Clients(answer)
 

@@ -25,9 +25,10 @@ _USED = Usage(input=10, output=5)
 
 async def _upward() -> Run:
     given = headers("sk-1", SMALL)
+    fields = dict(given)
 
     def run() -> list[tuple[bytes, bytes]]:
-        return upward(given)
+        return upward(given, fields)
 
     names = [name for name, _ in run()]
     assert b"authorization" not in names
@@ -37,7 +38,7 @@ async def _upward() -> Run:
 
 async def _head() -> Run:
     to = target("https://models.example.com/v1", "sk-upstream")
-    given = upward(headers("sk-1", SMALL))
+    given = upward(headers("sk-1", SMALL), dict(headers("sk-1", SMALL)))
 
     def run() -> bytes:
         return head_of(b"POST", to, b"/chat/completions", given, len(SMALL))
@@ -85,8 +86,9 @@ def _reply(pieces: list[bytes], whole: bytes) -> Step:
 
 
 async def _downward() -> Run:
-    assert (b"server", b"uvicorn") not in downward(REPLY_HEADERS)
-    return lambda: downward(REPLY_HEADERS)
+    fields = dict(REPLY_HEADERS)
+    assert (b"server", b"uvicorn") not in downward(REPLY_HEADERS, fields)
+    return lambda: downward(REPLY_HEADERS, fields)
 
 
 async def _rate_limit() -> Run:

@@ -15,7 +15,7 @@ from gateway.domain.grants import Limits
 from gateway.storage.redis import batches, script
 from gateway.storage.redis.admission import RedisAdmissions
 from gateway.storage.redis.queue import Entry
-from loadtests.micro.messages import SMALL, headers
+from loadtests.micro.messages import SMALL
 from loadtests.micro.step import Batch, Run, Step, Together, at_once
 from loadtests.micro.world import CLAIMS, TOKENS, Limited, ask
 from tests.dataplane.world import ACCOUNT
@@ -46,7 +46,7 @@ async def _decide() -> Run:
 async def _admit() -> Run:
     world = Limited()
     gate, body, call = world.plane.gate, read(SMALL), begin()
-    await gate.authenticate(call, headers(world.key.text, SMALL))
+    await gate.authenticate(call, world.exchange(SMALL))
     numbers = itertools.count()
 
     def run() -> None:
@@ -63,7 +63,7 @@ async def _admit() -> Run:
 async def _refuse() -> Run:
     world = Limited(Limits(rpm=1, tpm=1_000_000))
     gate, body, call = world.plane.gate, read(SMALL), begin()
-    await gate.authenticate(call, headers(world.key.text, SMALL))
+    await gate.authenticate(call, world.exchange(SMALL))
     await gate.admit(call, body, ENDPOINTS[0], 0.0)
     call.id = "another"
 

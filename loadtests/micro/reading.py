@@ -7,14 +7,15 @@ from gateway.domain.usage import Usage
 from loadtests.micro.messages import LARGE, SMALL, STREAMED, headers
 from loadtests.micro.step import Run, Step, at_once
 from loadtests.micro.world import WORKSPACE, Limited
-from tests.dataplane.world import MODEL
+from tests.dataplane.fakes import RecordingExchange
+from tests.dataplane.world import CHAT, MODEL
 
 _GROUP = "1 the request"
 
 
 async def _authenticate() -> Run:
     world = Limited()
-    given = headers(world.key.text, SMALL)
+    given = RecordingExchange("POST", CHAT, headers(world.key.text, SMALL), SMALL)
     gate, call = world.plane.gate, begin()
     await gate.authenticate(call, given)  # from now on the key is cached
     assert call.caller.key_id == "ak-2"

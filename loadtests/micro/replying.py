@@ -93,7 +93,7 @@ async def _refuse() -> Run:
 async def _finished(world: Limited) -> Call:
     """A call that was answered and has yet to be settled."""
     call = begin()
-    await world.plane.gate.authenticate(call, headers(world.key.text, SMALL))
+    await world.plane.gate.authenticate(call, world.exchange(SMALL))
     call.decision, call.model = await admitted(), world.catalogue.model(MODEL)
     call.endpoint, call.body_bytes, call.status = "chat.completions", len(SMALL), 200
     call.usage, call.reply_bytes, call.first_byte = Usage(input=10, output=5), len(COMPLETION), call.started

@@ -103,6 +103,7 @@ class ScriptedReply:
             elif step:
                 self.pulled += 1
                 return step
+        self._steps = None  # the next call that gets this reply reads it from its start
         return b""
 
     async def close(self) -> None:
