@@ -4,8 +4,9 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from ipaddress import ip_network
 
 from starlette.types import Receive, Scope, Send
@@ -210,9 +211,10 @@ class Gateway:
         await _tried("raised epochs could not be swept", self._policy.sweep())
         await _tried("increases of limits could not be ended", end_due(self._policy, self._engine, _now_ms()))
 
-    async def answer(self, exchange: Exchange) -> None:
-        """Serve a request of the data plane, which the edge has taken."""
-        await serve(exchange, self._plane)
+    @property
+    def answer(self) -> Callable[[Exchange], Coroutine[object, object, None]]:
+        """Serves a request of the data plane, which the edge has taken."""
+        return partial(serve, plane=self._plane)
 
     def _data_plane(self, settings: Settings, defaults: Limits) -> DataPlane:
         estimator = Estimator(settings.limits.reserve_output)

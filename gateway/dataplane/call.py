@@ -1,7 +1,8 @@
 """What is known of one call as it goes through the six steps."""
 
 import time
-from dataclasses import dataclass, field
+
+import msgspec
 
 from gateway.domain.admission import Answer, Decision
 from gateway.domain.errors import Refusal
@@ -11,8 +12,7 @@ from gateway.domain.upstreams import Deployment
 from gateway.domain.usage import Usage
 
 
-@dataclass(slots=True)
-class Call:
+class Call(msgspec.Struct):
     """A call's facts, written by the steps that learn them. Times are `time.monotonic()` seconds; `at` is Unix milliseconds."""
 
     at: int
@@ -41,7 +41,7 @@ class Call:
     outcome: str = "ok"
     replied: bool = False
     finished: bool = False
-    cut: Refusal | None = field(default=None)
+    cut: Refusal | None = None
 
     @property
     def caller(self) -> Principal:

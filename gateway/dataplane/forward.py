@@ -11,7 +11,7 @@ from gateway.dataplane.call import Call
 from gateway.dataplane.endpoints import Endpoint
 from gateway.dataplane.headers import upward
 from gateway.dataplane.ports import Reply, Upstreams
-from gateway.domain.errors import ModelUnavailable, RequestTimeOut, UpstreamError
+from gateway.domain.errors import ModelUnavailable, Refusal, RequestTimeOut, UpstreamError
 from gateway.domain.faults import UnsendableRequest, UpstreamFault, UpstreamTimedOut
 from gateway.domain.upstreams import Deployment, Fields, Headers
 
@@ -34,13 +34,7 @@ class Forwarder:
 
         Raises ModelUnavailable, RequestTimeOut, UpstreamError.
         """
-        reply = await self._first_good(call, body, endpoint, upward(headers, fields))
-        if reply.status not in _ANSWERS:
-            await reply.close()
-            raise UpstreamError(f"{call.deployment} answered {reply.status}")
-        return reply
-
-    async def _first_good(self, call: Call, body: wire.Body, endpoint: Endpoint, headers: Headers) -> Reply:
+        sent = upward(headers, fields)
         tried: list[Deployment] = []
         fault: UpstreamFault | None = None
         deployment = self.upstreams.choose(body.model, tried)
@@ -51,27 +45,34 @@ class Forwarder:
             fault, reply = None, None
             try:
                 call.sent = True
-                reply = await self.upstreams.send(deployment, endpoint.path, headers, raw)
+                reply = await self.upstreams.send(deployment, endpoint.path, sent, raw)
             except UpstreamFault as error:
                 if not isinstance(error, UnsendableRequest):  # a caller's header must not eject an upstream
                     self.upstreams.report(deployment, healthy=False)
                 call.sent = error.reached
-                if error.reached and isinstance(error, UpstreamTimedOut):
-                    raise RequestTimeOut(f"{deployment}: {error}") from error
                 fault = error
+                if error.reached and isinstance(error, UpstreamTimedOut):
+                    break
             else:
                 self.upstreams.report(deployment, healthy=reply.status not in _UNWELL)
             deployment = self.upstreams.choose(body.model, tried) if reply is None or reply.status in _RETRIED else None
             if reply is not None:
                 if deployment is None:
                     call.upstream_status = reply.status
-                    return reply
+                    if reply.status in _ANSWERS:
+                        return reply
+                    fault = UpstreamFault(f"it answered {reply.status}", reached=True)
                 await reply.close()
-        if fault is None:
-            raise ModelUnavailable(f"no healthy deployment of {body.model}", retry_after_ms=_UNAVAILABLE_RETRY_MS)
-        if isinstance(fault, UpstreamTimedOut):
-            raise RequestTimeOut(f"{call.deployment}: {fault}") from fault
-        raise UpstreamError(f"{call.deployment}: {fault}") from fault
+        raise _refusal(fault, call, body.model) from fault
+
+
+def _refusal(fault: UpstreamFault | None, call: Call, model: str) -> Refusal:
+    """What the last fault is to the client; None stands for no deployment that could be tried."""
+    if fault is None:
+        return ModelUnavailable(f"no healthy deployment of {model}", retry_after_ms=_UNAVAILABLE_RETRY_MS)
+    if isinstance(fault, UpstreamTimedOut):
+        return RequestTimeOut(f"{call.deployment}: {fault}")
+    return UpstreamError(f"{call.deployment}: {fault}")
 
 
 def _on_the_wire(body: wire.Body, endpoint: Endpoint, deployment: Deployment) -> bytes:

@@ -2,7 +2,7 @@
 knows SQL, Redis, ASGI or an HTTP library.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
 from gateway.domain.admission import Ask, Decision
@@ -111,7 +111,7 @@ class Reply(Protocol):
     status: int
     headers: Headers
 
-    async def chunk(self) -> bytes:
+    def chunk(self) -> Awaitable[bytes]:
         """The next part of the body as it comes, empty at its end. Raises UpstreamFault when it breaks off, UpstreamTimedOut when
         it stalls.
         """

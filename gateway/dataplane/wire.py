@@ -7,7 +7,6 @@ replaces exactly one value's bytes; `docs/rules.md` lists the edits.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import msgspec
 
@@ -31,8 +30,7 @@ _MOST_SEARCHED = 1 << 20  # bytes of values that a repeated name hides
 _MAX_MODEL_NAME = 255
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(msgspec.Struct, frozen=True, gc=False):
     """A request body and the fields that the gateway acts on.
 
     `max_output` is the client's bound on output tokens for one choice, `choices` its `n`; `include_usage` says that the client
@@ -58,16 +56,15 @@ def read(raw: bytes) -> Body:
     if len(fields) > _MOST_MEMBERS:
         raise InvalidBody(f"more than {_MOST_MEMBERS} members")
     _refuse_two_readings(raw, fields)
-    options = _stream_options(fields)
-    limits = [_whole(fields, name) for name in ("max_tokens", "max_completion_tokens")]
+    # Most bodies have but the first two of these.
     return Body(
-        raw=raw,
-        fields=fields,
-        model=_model(fields),
-        stream=_flag(fields, "stream"),
-        include_usage=_flag(options, "include_usage", "stream_options.include_usage"),
-        max_output=min((limit for limit in limits if limit is not None), default=None),
-        choices=max(1, _whole(fields, "n") or 1),
+        raw,
+        fields,
+        _model(fields),
+        _flag(fields, "stream") if "stream" in fields else False,
+        _include_usage(fields) if "stream_options" in fields else False,
+        _max_output(fields) if "max_tokens" in fields or "max_completion_tokens" in fields else None,
+        max(1, _whole(fields, "n") or 1) if "n" in fields else 1,
     )
 
 
@@ -199,6 +196,15 @@ def _whole(fields: dict[str, msgspec.Raw], name: str) -> int | None:
     if value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return value
     raise InvalidParameter(message=f"`{name}` must be a whole number.", param=name)
+
+
+def _include_usage(fields: dict[str, msgspec.Raw]) -> bool:
+    return _flag(_stream_options(fields), "include_usage", "stream_options.include_usage")
+
+
+def _max_output(fields: dict[str, msgspec.Raw]) -> int | None:
+    limits = [_whole(fields, name) for name in ("max_tokens", "max_completion_tokens")]
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _stream_options(fields: dict[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:

@@ -1,6 +1,7 @@
 """One HTTP/1.1 call to an upstream over pooled connections of our own (`http1`)."""
 
 import ssl
+from collections.abc import Awaitable
 
 from gateway.domain.faults import UnsendableRequest, UpstreamFault
 from gateway.domain.upstreams import Headers, Upstream
@@ -27,14 +28,14 @@ class HttpReply:
         self._origin = origin
         self._pool = pool
 
-    async def chunk(self) -> bytes:
+    def chunk(self) -> Awaitable[bytes]:
         """The next bytes of the body as they come, decoded from their framing only; empty at its end.
 
         Raises UpstreamFault when it breaks off before its end, UpstreamTimedOut when nothing comes for the idle deadline.
         """
         if self._connection is None:
             raise UpstreamFault("the reply was closed", reached=True)
-        return await self._connection.chunk()
+        return self._connection.chunk()
 
     async def close(self) -> None:
         """Give the connection back, or break it if the body was not read to its end. Never waits."""
@@ -95,7 +96,7 @@ class HttpClient:
         to = self._target(upstream)
         length = len(body) if body or method == "POST" else None
         head = head_of(_METHODS[method], to, path.encode("ascii", "strict"), headers, length)
-        connection = await self._pool.take(to.origin)
+        connection = self._pool.kept(to.origin) or await self._pool.take(to.origin)
         reply = await self._exchange(connection, to.origin, head, body, method)
         if reply is None:
             connection = await self._pool.take(to.origin, fresh=True)

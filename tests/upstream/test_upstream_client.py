@@ -22,9 +22,9 @@ async def test_request_is_exactly_what_was_given() -> None:
         assert await body_of(reply) == b"fine"
         assert server.requests == [
             b"POST /v1/chat/completions HTTP/1.1\r\n"
-            b"host: 127.0.0.1:%d\r\n"
+            b"host: 127.0.0.1:%d\r\nauthorization: Bearer secret\r\n"
             b"content-type: application/json\r\nx-twice: 1\r\nx-twice: 2\r\n"
-            b"content-length: 11\r\nauthorization: Bearer secret\r\n\r\n"
+            b"content-length: 11\r\n\r\n"
             b'{"a": "\xc3\xa4"}' % server.port
         ]
 

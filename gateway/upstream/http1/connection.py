@@ -16,7 +16,8 @@ from gateway.domain.faults import UpstreamFault, UpstreamTimedOut
 from gateway.domain.upstreams import Headers
 
 NEVER: Final = float("inf")
-_HIGH, _LOW = 256 << 10, 64 << 10
+_HIGH = 256 << 10
+_JOINED = 32 << 10  # a body up to this size is copied behind its head: one buffer costs less than two
 _INTERIM = range(100, 200)
 _SWITCHING = 101
 _BODILESS = frozenset((204, 304))
@@ -99,7 +100,8 @@ class Connection(asyncio.Protocol):
         self.status = 0
         self.headers: Headers = []
         self._method_is_head = is_head
-        self._parser = httptools.HttpResponseParser(self)
+        if self._parser is None:
+            self._parser = httptools.HttpResponseParser(self)
         self._chunks: deque[bytes] = deque()
         self._queued = self._head_size = self._body_size = 0
         self._in_head, self._interim, self._chunked, self._close_delimited = True, False, False, False
@@ -107,15 +109,15 @@ class Connection(asyncio.Protocol):
         self._fault = None
         self._reading = True
         self.deadline = self._loop.time() + first_byte
-        if body:
-            self.transport.writelines((head, body))
+        if len(body) <= _JOINED:
+            self.transport.write(head + body)
         else:
-            self.transport.write(head)
+            self.transport.writelines((head, body))
 
     async def reply(self) -> None:
         """Return once the head of the final reply is read. Raises UpstreamFault, UpstreamTimedOut."""
         while self._in_head and self._fault is None:
-            await self._wait()
+            await self._woken()
         if self._in_head and self._fault is not None:
             raise self._fault
 
@@ -127,7 +129,7 @@ class Connection(asyncio.Protocol):
             if self._done:
                 return b""
             self.deadline = self._loop.time() + self.idle
-            await self._wait()
+            await self._woken()
             self.deadline = NEVER  # a client that takes its time is no upstream that is silent
         if len(self._chunks) == 1:
             part = self._chunks.popleft()
@@ -147,6 +149,8 @@ class Connection(asyncio.Protocol):
         whole = self._done and self._fault is None and not self._chunks
         if whole and self._keep and not self._unwritten and not self.closed and not self.transport.is_closing():
             self.since = self._loop.time()
+            if self._method_is_head:
+                self._parser = None  # it waits for a body
             return True
         self.abort()
         return False
@@ -177,16 +181,17 @@ class Connection(asyncio.Protocol):
         self._fail(fault)
         self.abort()
 
-    async def _wait(self) -> None:
+    def _woken(self) -> asyncio.Future[None]:
+        """What is done once something has come."""
         self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        return self._waiter
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
 
     def _fail(self, fault: UpstreamFault) -> None:
         if self._fault is None and not self._done:

@@ -39,7 +39,7 @@ class Pool:
     def __init__(self, bounds: Bounds, context: ssl.SSLContext) -> None:
         self._bounds = bounds
         self._context = context
-        self._kept: dict[Origin, list[Connection]] = {}
+        self._kept: dict[str, list[Connection]] = {}
         self._idle = 0
         self._open: set[Connection] = set()
         self._opening = 0
@@ -57,7 +57,7 @@ class Pool:
 
         Raises UpstreamFault, UpstreamTimedOut; neither was reached then.
         """
-        if not fresh and (kept := self._pop(origin)) is not None:
+        if not fresh and (kept := self.kept(origin)) is not None:
             return kept
         if self._closed:
             raise UpstreamFault("the client is closed", reached=False)
@@ -65,22 +65,23 @@ class Pool:
             async with asyncio.timeout(self._bounds.connect):
                 while self.size >= self._bounds.connections and not self._make_room():
                     await self._wait_in_line()
-                    if not fresh and (kept := self._pop(origin)) is not None:
+                    if not fresh and (kept := self.kept(origin)) is not None:
                         return kept
                 return await self._connect(origin)
         except TimeoutError:
             raise UpstreamTimedOut(f"no connection within {self._bounds.connect:g} s", reached=False) from None
 
-    def _pop(self, origin: Origin) -> Connection | None:
+    def kept(self, origin: Origin) -> Connection | None:
         """The kept connection that was used last, if it can be used again."""
-        kept = self._kept.get(origin)
-        now = asyncio.get_running_loop().time()
-        while kept:
-            connection = kept.pop()
-            self._idle -= 1
-            if not connection.closed and not self._is_stale(connection, now):
-                return connection
-            connection.abort()
+        kept = self._kept.get(origin.key)
+        if kept:
+            now = asyncio.get_running_loop().time()
+            while kept:
+                connection = kept.pop()
+                self._idle -= 1
+                if not connection.closed and not self._is_stale(connection, now):
+                    return connection
+                connection.abort()
         return None
 
     def _is_stale(self, connection: Connection, now: float) -> bool:
@@ -155,7 +156,7 @@ class Pool:
             self._forget(connection)
             self._next_in_line()
             return
-        self._kept.setdefault(origin, []).append(connection)
+        self._kept.setdefault(origin.key, []).append(connection)
         self._idle += 1
         if self._line:
             self._next_in_line()
@@ -171,18 +172,18 @@ class Pool:
         now = asyncio.get_running_loop().time()
         for connection in [each for each in self._open if each.deadline <= now]:
             connection.expire(now)
-        for origin in list(self._kept):
-            kept = self._kept[origin]
+        for key in list(self._kept):
+            kept = self._kept[key]
             fresh = [each for each in kept if not each.closed and not self._is_stale(each, now)]
             if len(fresh) < len(kept):
                 for each in kept:
                     if each not in fresh:
                         self._idle -= 1
                         self._forget(each)
-                self._kept[origin] = fresh
+                self._kept[key] = fresh
                 self._next_in_line()
             if not fresh:
-                del self._kept[origin]
+                del self._kept[key]
         if self._open:
             self._look_later()
 

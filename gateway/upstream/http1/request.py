@@ -1,7 +1,7 @@
 """A request in bytes (RFC 9112, sections 3 and 5)."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -11,8 +11,8 @@ from gateway.domain.upstreams import Headers
 # Set here alone: the target, the framing, and the credential, which must never be the caller's.
 _OWN: Final = frozenset((b"host", b"content-length", b"transfer-encoding", b"authorization"))
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-# What no value may hold (RFC 9110, section 5.5): control characters but the tab, and the ends of lines above all.
-_NOT_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+# What no value may hold (RFC 9110, section 5.5), but for the ends of lines, which are counted.
+_CONTROLS: Final = bytes(code for code in (*range(0x20), 0x7F) if code not in b"\t\r\n")
 _TARGET = re.compile(rb"[!-~]+")
 _PORTS: Final = {"http": 80, "https": 443}
 _KNOWN_NAMES: set[bytes] = set()
@@ -21,11 +21,17 @@ _MOST_KNOWN = 1000
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where connections lead: `tls` says whether they are encrypted, `host` is the name that a certificate has to be for."""
+    """Where connections lead: `tls` says whether they are encrypted, `host` is the name that a certificate has to be for; `key`
+    is all of it in one string, by which the pool finds its connections.
+    """
 
     tls: bool
     host: str
     port: int
+    key: str = field(default="", compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", f"{self.tls:d} {self.host} {self.port}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,18 @@ class Target:
     path: bytes
     host: bytes
     credential: bytes
+    starts: dict[tuple[bytes, bytes], bytes] = field(default_factory=dict, compare=False, repr=False)
+
+    def start(self, method: bytes, path: bytes) -> bytes:
+        """The lines of a head that do not depend on the call. Raises UnsendableRequest."""
+        known = self.starts.get((method, path))
+        if known is None:
+            if not _TARGET.fullmatch(path):
+                raise _forbidden()
+            known = b"%s %s%s HTTP/1.1\r\n%s%s" % (method, self.path, path, self.host, self.credential)
+            if len(self.starts) < _MOST_KNOWN:
+                self.starts[method, path] = known
+        return known
 
 
 def target(base_url: str, api_key: str | None) -> Target:
@@ -66,35 +84,29 @@ def head_of(method: bytes, to: Target, path: bytes, headers: Headers, length: in
     The target's own `host` and `authorization`, and the framing, take the place of any that `headers` (names in lower case) hold.
     Raises UnsendableRequest for a field that HTTP forbids.
     """
-    lines = [b"%s %s%s HTTP/1.1\r\n" % (method, to.path, path), to.host]
-    for name, value in headers:
-        if name in _OWN:
-            continue
-        if name not in _KNOWN_NAMES:
-            _check_name(name)
-            if name.lower() in _OWN:
-                continue
-        lines.append(b"%s: %s\r\n" % (name, value))
-    if length is not None:
-        lines.append(b"content-length: %d\r\n" % length)
-    if to.credential:
-        lines.append(to.credential)
-    lines.append(b"\r\n")
-    head = b"".join(lines)
+    if not _KNOWN_NAMES.issuperset([name for name, _ in headers]):
+        headers = [field for field in headers if _is_sent(field[0])]
+    lines = b"".join([b"%s: %s\r\n" % field for field in headers])
     # Each line ends once, and nowhere else: so no value has an end of a line in it.
-    ends = len(lines)
-    if head.count(b"\n") != ends or head.count(b"\r") != ends or not _TARGET.fullmatch(path):
+    if lines.count(b"\n") != len(headers) or lines.count(b"\r") != len(headers):
         raise _forbidden()
-    if any(_NOT_IN_VALUE.search(value) for _, value in headers):
+    if len(lines.translate(None, _CONTROLS)) != len(lines):
         raise _forbidden()
-    return head
+    end = b"\r\n" if length is None else b"content-length: %d\r\n\r\n" % length
+    return b"".join((to.start(method, path), lines, end))
 
 
-def _check_name(name: bytes) -> None:
+def _is_sent(name: bytes) -> bool:
+    """Whether a field of that name is sent as it is given. Raises UnsendableRequest for what is no name."""
+    if name in _KNOWN_NAMES:
+        return True
     if not _NAME.fullmatch(name):
         raise _forbidden()
+    if name.lower() in _OWN:
+        return False
     if len(_KNOWN_NAMES) < _MOST_KNOWN and name.islower():
         _KNOWN_NAMES.add(name)
+    return True
 
 
 def _forbidden() -> UnsendableRequest:

@@ -55,8 +55,8 @@ def test_own_fields_take_the_callers_place() -> None:
     ]
     head = head_of(b"POST", TO, b"/chat", [*given_fields, (b"accept", b"*/*")], 3)
     assert head == (
-        b"POST /v1/chat HTTP/1.1\r\nhost: models.example:8000\r\naccept: */*\r\ncontent-length: 3\r\n"
-        b"authorization: Bearer secret\r\n\r\n"
+        b"POST /v1/chat HTTP/1.1\r\nhost: models.example:8000\r\nauthorization: Bearer secret\r\n"
+        b"accept: */*\r\ncontent-length: 3\r\n\r\n"
     )
 
 
