@@ -59,8 +59,8 @@ def status_line(status: int, phrase: str) -> None:
 class HttpExchange:
     """Implements `Exchange`. Made when a request's headers are complete; `body_part` and `body_end` are told of what follows.
 
-    `task` is the one that serves it, once it is being served. Uvicorn's names: `response_started`, `response_complete`,
-    `keep_alive`, `disconnected`, `message_event`.
+    `task` is the one that serves it, once it is being served; `begun` says that it has taken its first step. Uvicorn's names:
+    `response_started`, `response_complete`, `keep_alive`, `disconnected`, `message_event`.
     """
 
     __slots__ = (
@@ -76,6 +76,7 @@ class HttpExchange:
         "_size",
         "_waiter",
         "_whole",
+        "begun",
         "disconnected",
         "fields",
         "gone",
@@ -99,7 +100,7 @@ class HttpExchange:
         self.fields: Fields = dict(headers)
         self.gone = False
         self.keep_alive = keep_alive
-        self.response_started = self.response_complete = self.disconnected = False
+        self.begun = self.response_started = self.response_complete = self.disconnected = False
         self.task: asyncio.Task[Any] | None = None
         self._connection = connection
         self._expects = expects

@@ -52,16 +52,17 @@ _usage = msgspec.json.Decoder(_Usage)
 def _told(usage: _Usage | None) -> Usage | None:
     if usage is None:
         return None
-    named = [count for count in (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) if count is not None]
-    if not named or max(named) > _MOST_TOKENS:
+    read, written, total = usage.prompt_tokens, usage.completion_tokens, usage.total_tokens
+    if read is None and written is None and total is None:
         return None
-    read = max(0, usage.prompt_tokens or 0)
-    written = usage.completion_tokens
+    if (read or 0) > _MOST_TOKENS or (written or 0) > _MOST_TOKENS or (total or 0) > _MOST_TOKENS:
+        return None
+    read = max(0, read or 0)
     if written is None:
-        written = (usage.total_tokens or read) - read
+        written = (total or read) - read
     details = usage.prompt_tokens_details
-    cached = (details.cached_tokens or 0) if details else 0
-    return Usage(input=read, output=max(0, written), cached=min(max(0, cached), read))
+    cached = 0 if details is None else min(max(0, details.cached_tokens or 0), read)
+    return Usage(input=read, output=max(0, written), cached=cached)
 
 
 def usage_of(body: bytes) -> Usage | None:

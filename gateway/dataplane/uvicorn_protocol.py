@@ -130,11 +130,11 @@ class EdgeProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
         for exchange in queued:
-            exchange.leave()
+            self._leave(exchange)
         # uvicorn tells the request that came last, which is not the one being answered if another is queued behind it.
         running = self._running
         if (exchange := _exchange(running)) is not None:
-            exchange.leave()
+            self._leave(exchange)
         elif running is not None and not running.response_complete:
             running.disconnected = True
             running.message_event.set()
@@ -262,13 +262,13 @@ class EdgeProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
         if (exchange := _exchange(cycle)) is not None:
-            task = exchange.task = self.loop.create_task(self._served(exchange))
-            self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
+            exchange.task = self.loop.create_task(self._served(exchange))
+            self.tasks.add(exchange.task)
         else:
             super()._start_asgi_task(cycle, app)
 
     async def _served(self, exchange: HttpExchange) -> None:
+        exchange.begun = True
         try:
             await self.serve(exchange)
         except ClientGone:
@@ -280,6 +280,14 @@ class EdgeProtocol(HttpToolsProtocol):
         finally:
             if not exchange.response_complete:
                 exchange.abort()
+            if exchange.task is not None:
+                self.tasks.discard(exchange.task)
+
+    def _leave(self, exchange: HttpExchange) -> None:
+        """The client has gone. A task that is cancelled before its first step never takes any, so it is forgotten here."""
+        exchange.leave()
+        if exchange.task is not None and not exchange.begun:
+            self.tasks.discard(exchange.task)
 
     # Timers, and the end
 

@@ -33,7 +33,6 @@ from gateway.storage.redis.admission import RedisAdmissions
 
 _log = logging.getLogger(__name__)
 _LEAST_SECONDS = 5.0
-_Key = tuple[int, int, str, str]
 
 WhenUnavailable = Literal["local", "deny", "allow"]
 
@@ -56,7 +55,7 @@ class _Away:
     """A node that could not be reached: until when its accounts stay fallen back, and the buckets that were begun since."""
 
     until: float
-    begun: set[_Key] = field(default_factory=set)
+    begun: set[str] = field(default_factory=set)
 
 
 class SharedAdmissions:
@@ -103,7 +102,10 @@ class SharedAdmissions:
         if away is None:
             if self._redis.holding and await self._epoch_of(ask.account_id) != ask.epoch:
                 return Decision(Answer.STALE)
-            decision = await self._ask_redis(ask)
+            try:
+                return await self._redis.admit(ask)
+            except LimitsUnavailable:
+                decision = await self._ask_again(ask)
             if decision is not None:
                 return decision
             away = self._fall_back(node)
@@ -111,15 +113,12 @@ class SharedAdmissions:
             raise LimitsUnavailable("Redis cannot be reached")
         return await self._decide_here(ask, away)
 
-    async def _ask_redis(self, ask: Ask) -> Decision | None:
-        try:
-            return await self._redis.admit(ask)
-        except LimitsUnavailable:
-            if self._nodes.available(ask.account_id):
-                try:
-                    return await self._redis.admit(ask)
-                except LimitsUnavailable:
-                    pass
+    async def _ask_again(self, ask: Ask) -> Decision | None:
+        if self._nodes.available(ask.account_id):
+            try:
+                return await self._redis.admit(ask)
+            except LimitsUnavailable:
+                pass
         # Whether it was decided is not known: what it may have taken there is given back.
         self._redis.settle(ask.account_id, ask.call_id, 0)
         return None
@@ -146,8 +145,8 @@ class SharedAdmissions:
         processes = max(1, self._processes())
         claims = tuple(_share(claim, processes) for claim in ask.claims)
         for claim, share in zip(ask.claims, claims, strict=True):
-            if _key(claim) not in away.begun:
-                away.begun.add(_key(claim))
+            if claim.bucket not in away.begun:
+                away.begun.add(claim.bucket)
                 self._local.begin(ask.account_id, share, self._first_units(claim, share, processes))
         self._here.add(ask.call_id)
         slots = tuple(replace(slot, limit=max(1, slot.limit // processes)) for slot in ask.slots)
@@ -178,12 +177,12 @@ class SharedAdmissions:
             raise LimitsUnavailable("Redis cannot be reached, and no buckets are kept instead")
         return await self._levels_here(account_id, claims, set() if away is None else away.begun)
 
-    async def _levels_here(self, account_id: str, claims: Sequence[Claim], begun: AbstractSet[_Key]) -> Levels:
+    async def _levels_here(self, account_id: str, claims: Sequence[Claim], begun: AbstractSet[str]) -> Levels:
         processes = max(1, self._processes())
         shares = [_share(claim, processes) for claim in claims]
         found = await self._local.levels(account_id, shares)
         fills = [
-            fill if _key(claim) in begun else _begun_with(fill.claim, self._first_units(claim, fill.claim, processes))
+            fill if claim.bucket in begun else _begun_with(fill.claim, self._first_units(claim, fill.claim, processes))
             for claim, fill in zip(claims, found.fills, strict=True)
         ]
         return Levels(tuple(fills), found.open_calls, "local")
@@ -229,10 +228,6 @@ class SharedAdmissions:
     def conservation(self) -> Conservation:
         """Tokens in Redis, as this process saw them last, and here."""
         return Conservation.total([self._redis.conservation(), self._local.conservation()])
-
-
-def _key(claim: Claim) -> _Key:
-    return (claim.level, claim.kind, claim.owner, claim.model)
 
 
 def _begun_with(share: Claim, units: int) -> Fill:

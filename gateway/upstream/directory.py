@@ -147,6 +147,8 @@ class Directory:
         A weight of 0 is drawn only where nothing else is left.
         """
         deployments = self._served.get(model, ())
+        if self._health.calm and not tried:
+            return self._draw(deployments) if len(deployments) > 1 else deployments[0] if deployments else None
         open_ = [one for one in deployments if one not in tried and self._health.admits(one.upstream_id)]
         if not open_:
             return None
@@ -164,6 +166,8 @@ class Directory:
 
     def report(self, deployment: Deployment, *, healthy: bool) -> None:
         """What a call met there: failures in a row eject the upstream for a while."""
+        if healthy and self._health.calm and not self._errors:
+            return
         if deployment.upstream_id in self._upstreams:
             self._health.report(deployment.upstream_id, healthy=healthy)
             if healthy and not self._health.ejected(deployment.upstream_id):

@@ -43,6 +43,11 @@ class Health:
         self._chance = chance
         self._records: dict[str, _Record] = {}
 
+    @property
+    def calm(self) -> bool:
+        """Whether no upstream has failed lately: every one admits calls, and a success changes nothing."""
+        return not self._records
+
     def admits(self, upstream_id: str) -> bool:
         """Whether a call may go there: it is not ejected, or its probe is due."""
         record = self._records.get(upstream_id)

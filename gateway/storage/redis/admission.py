@@ -27,7 +27,6 @@ _SEEN = 100_000
 _AUDITED = 64
 _LOOKED_AT_ONCE = 512
 _LOOK_SECONDS = 1.0
-_Key = tuple[int, int, str, str]
 
 
 class Items(Protocol):
@@ -74,7 +73,7 @@ class RedisAdmissions:
         self._renewed: dict[str, float] = {}
         self._owed: deque[Debt] = deque()
         self._counted = Counted()
-        self._seen: dict[_Key, Gauge] = {}
+        self._seen: dict[str, Gauge] = {}
         self._accounts: dict[str, None] = {}
         self._unbalanced: dict[str, int] = {}
         self._listeners: list[Callable[[str], None]] = []
@@ -103,16 +102,15 @@ class RedisAdmissions:
             if len(self._accounts) >= _SEEN:
                 del self._accounts[next(iter(self._accounts))]
             self._accounts[account_id] = None
+        seen = self._seen
         for gauge in gauges:
-            key = _bucket(gauge.claim)
-            self._seen.pop(key, None)
-            if len(self._seen) >= _SEEN:
-                del self._seen[next(iter(self._seen))]
-            self._seen[key] = gauge
+            seen[gauge.claim.bucket] = gauge
+        while len(seen) > _SEEN:
+            del seen[next(iter(seen))]
 
     def last_seen(self, claim: Claim) -> int | None:
         """What was left in the bucket of a claim, in whole units, by the last decision of this process; None if it saw none."""
-        gauge = self._seen.get(_bucket(claim))
+        gauge = self._seen.get(claim.bucket)
         return None if gauge is None else gauge.remaining
 
     async def levels(self, account_id: str, claims: Sequence[Claim]) -> Levels:
@@ -290,7 +288,3 @@ class RedisAdmissions:
     def conservation(self) -> Conservation:
         """What this process reserved and settled in Redis; what went with a lease, or with Redis's data, counts as expired."""
         return self._counted.sums()
-
-
-def _bucket(claim: Claim) -> _Key:
-    return (claim.level, claim.kind, claim.owner, claim.model)

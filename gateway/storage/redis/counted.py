@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
+import msgspec
+
 from gateway.domain.admission import Ask, Conservation
 from gateway.storage.redis import script
 
 
-@dataclass(frozen=True, slots=True)
-class Debt:
+class Debt(msgspec.Struct, frozen=True, gc=False):
     """A settlement. It is `certain` that there is something to settle, unless the admission got no answer."""
 
     ask: Ask
@@ -33,17 +34,21 @@ class Counted:
 
     def settled(self, debt: Debt, *, applied: bool) -> None:
         """A settlement came to its end; `applied` tells whether there was a reservation to settle."""
-        amounts = script.amounts(debt.ask)
+        amounts, used = script.amounts(debt.ask), debt.tokens
+        reserved = sum(amounts)
         if debt.certain:
-            self.live -= sum(amounts)
+            self.live -= reserved
         elif applied:
-            self.reserved += sum(amounts)
-        if applied:
-            self.used += debt.tokens * len(amounts)
-            self.overdrawn += sum(max(0, debt.tokens - amount) for amount in amounts)
-            self.given_back += sum(max(0, amount - debt.tokens) for amount in amounts)
-        elif debt.certain:
-            self.expired += sum(amounts)
+            self.reserved += reserved
+        if not applied:
+            self.expired += reserved if debt.certain else 0
+            return
+        for amount in amounts:
+            self.used += used
+            if used > amount:
+                self.overdrawn += used - amount
+            else:
+                self.given_back += amount - used
 
     def sums(self) -> Conservation:
         return Conservation(self.reserved, self.overdrawn, self.used, self.given_back, self.live, self.expired)

@@ -19,9 +19,15 @@ _ADMITTED, _REFUSED = 0, 1
 
 def admit(ask: Ask, lease_us: int) -> list[Any]:
     """Ask for admission; a reservation's lease then lasts `lease_us` microseconds."""
-    claims = [[_bucket(claim), claim.limit, claim.capacity, claim.amount, 2 * claim.kind + claim.level] for claim in ask.claims]
-    slots = [[_slot(slot), slot.limit] for slot in ask.slots]
-    return [_ADMIT, ask.account_id, ask.call_id, ask.epoch, ask.nonce, lease_us, tokens(ask), claims, slots]
+    claims: list[Any] = []
+    reserved = 0
+    for claim in ask.claims:
+        kind, amount = claim.kind, claim.amount
+        if kind is Kind.TOKENS:
+            reserved += amount
+        claims.append((claim.bucket, claim.limit, claim.capacity, amount, 2 * kind + claim.level))
+    slots = [(_slot(slot), slot.limit) for slot in ask.slots] if ask.slots else ()
+    return [_ADMIT, ask.account_id, ask.call_id, ask.epoch, ask.nonce, lease_us, reserved, claims, slots]
 
 
 def decision(ask: Ask, answer: Sequence[Any]) -> Decision:
@@ -39,8 +45,9 @@ def decision(ask: Ask, answer: Sequence[Any]) -> Decision:
 
 def settle(ask: Ask, actual: int) -> list[Any]:
     """Correct what `ask` reserved to the `actual` tokens. Answered with 1, or with 0 if nothing was reserved (any more)."""
-    claims = [[_bucket(claim), claim.limit, claim.capacity, claim.amount] for claim in ask.claims if claim.kind is Kind.TOKENS]
-    return [_SETTLE, ask.account_id, ask.call_id, tokens(ask), actual, claims, [_slot(slot) for slot in ask.slots]]
+    claims = [(claim.bucket, claim.limit, claim.capacity, claim.amount) for claim in ask.claims if claim.kind is Kind.TOKENS]
+    slots = [_slot(slot) for slot in ask.slots] if ask.slots else ()
+    return [_SETTLE, ask.account_id, ask.call_id, sum([claim[3] for claim in claims]), actual, claims, slots]
 
 
 def renew(account_id: str, lease_us: int, epochs: Sequence[int], asks: Sequence[Ask]) -> list[Any]:
@@ -66,17 +73,13 @@ def conservation(answer: Sequence[int]) -> Conservation:
 
 def look(account_id: str, claims: Sequence[Claim]) -> list[Any]:
     """Ask how full an account's buckets are, see `fills`."""
-    return [_LOOK, account_id, [[_bucket(claim), claim.limit, claim.capacity] for claim in claims]]
+    return [_LOOK, account_id, [[claim.bucket, claim.limit, claim.capacity] for claim in claims]]
 
 
 def fills(claims: Sequence[Claim], answer: Sequence[int]) -> tuple[int, tuple[Fill, ...]]:
     """The answer to `look`: how many calls are open, and the buckets."""
     pairs = zip(claims, answer[1::2], answer[2::2], strict=True)
     return answer[0], tuple(Fill(claim, remaining, reset_us) for claim, remaining, reset_us in pairs)
-
-
-def _bucket(claim: Claim) -> str:
-    return f"{claim.level:d}{claim.kind:d}:{claim.owner}:{claim.model}"
 
 
 def _slot(slot: Slot) -> str:
@@ -94,4 +97,4 @@ def tokens(ask: Ask) -> int:
 
 
 def _gauges(claims: Sequence[Claim], pairs: Sequence[int]) -> tuple[Gauge, ...]:
-    return tuple(Gauge(claim, pairs[2 * index], pairs[2 * index + 1]) for index, claim in enumerate(claims))
+    return tuple(map(Gauge, claims, pairs[::2], pairs[1::2]))
