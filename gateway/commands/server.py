@@ -6,6 +6,7 @@ listening, calls under way end (at most `server.graceful_timeout_seconds`), sett
 
 import asyncio
 import contextlib
+import gc
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 
@@ -18,6 +19,7 @@ from gateway.dataplane.uvicorn_protocol import Drain, EdgeProtocol
 from gateway.domain.upstreams import Upstream
 
 _LAST_SECONDS = 5.0
+_COLLECTOR = (20_000, 20, 50)  # allocations without a release, and collections of each generation, until one of the next
 _CLOSED_BY_THEN = 0.02  # uvloop closes a listener with the next turn of its loop
 BACKLOG = 2048
 
@@ -103,8 +105,20 @@ async def opened(
             yield gateway, server
 
 
+def spare_the_collector() -> None:
+    """Have garbage collection look at little, seldom: calls leave next to no cycles behind.
+
+    What the start left (modules, settings, statements) is never looked at again. With Python's own thresholds, a tenth of a
+    call's time went into looking at objects that reference counting frees anyway, and at times all of them at once.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECTOR)
+
+
 async def run(server: Server, settings: Settings, sockets: list[socket.socket]) -> None:
     """Serve until told to stop, and until the last call has settled. Raises Failure where it cannot listen."""
+    spare_the_collector()
     try:
         await server.serve(sockets=sockets)
     except OSError as error:
