@@ -32,18 +32,19 @@ from gateway.domain.errors import (
 )
 from gateway.domain.faults import StorageUnavailable
 from gateway.domain.grants import KeyStatus, Limits, Model, Principal, may_use
-from gateway.ops.metrics import Metrics
+from gateway.ops.metrics import Metrics, asked_of
 
 _ROUNDS = 3
 _STALE_RETRY_MS = 50
 _AWAY_RETRY_MS = 1000
 _UNLISTED_RETRY_MS = 5000
 
-Wants = tuple[tuple[Claim, ...], tuple[Slot, ...]]
+Wants = tuple[tuple[Claim, ...], tuple[Slot, ...], int]
+"""Claims and slots, and which claims they are (`ops.metrics.asked_of`)."""
 Question = Callable[[Principal], Wants]
 """What to ask for a principal; raises a Refusal where the answer is no without asking the buckets."""
 
-_NOTHING: Wants = ((), ())
+_NOTHING: Wants = ((), (), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class Held:
     model: Model
     claims: tuple[Claim, ...]
     slots: tuple[Slot, ...]
+    asked: int
 
     def of(self, tokens: int) -> tuple[Claim, ...]:
         """The claims of a call that may use so many tokens."""
@@ -119,7 +121,7 @@ class Gate:
             if not isinstance(held, Held) or held.model is not model:
                 held = principal.held[model.name] = self._held(principal, model)
             tokens = self.estimator.reserve(principal.workspace_id, model.name, len(body.raw), body.max_output, body.choices)
-            return held.of(tokens), held.slots
+            return held.of(tokens), held.slots, held.asked
 
         def permission(principal: Principal) -> Wants:
             self._allowed(principal, body.model, endpoint)
@@ -149,7 +151,8 @@ class Gate:
         return model
 
     def _held(self, principal: Principal, model: Model) -> Held:
-        return Held(model, self._claims(principal, model), self._slots(principal, model))
+        claims = self._claims(principal, model)
+        return Held(model, claims, self._slots(principal, model), asked_of(claims))
 
     def _claims(self, principal: Principal, model: Model) -> tuple[Claim, ...]:
         account = principal.account_limits.get(model.name, Limits()).over(model.limits).over(self.defaults)
@@ -188,7 +191,7 @@ class Gate:
                 )
             except StorageUnavailable as error:
                 raise ServiceUnavailable(f"limits: {error}", retry_after_ms=_AWAY_RETRY_MS) from error
-            self.metrics.decided(wants[0], decision)
+            self.metrics.decided(call.asked, wants[2], decision)
             if decision.answer is not Answer.STALE:
                 if refusal is not None:
                     raise refusal

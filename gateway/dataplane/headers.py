@@ -57,6 +57,7 @@ _NOT_DOWN = _HOP_BY_HOP | {
     b"openai-organization",
     b"openai-project",
 }
+_KEPT_BACK = _NOT_DOWN | {b"content-length"}  # which whoever sends the reply knows better
 _LIMITS = b"x-ratelimit-"  # theirs tell of the operator's account, whatever they count
 _CONTROLS = bytes(code for code in (*range(0x20), 0x7F) if code != ord("\t"))  # in no field's value (RFC 9110, section 5.5)
 _OF_NO_NAME = (None, b"keep-alive", b"Keep-Alive", b"close")  # connection options that name no field
@@ -81,24 +82,30 @@ def upward(headers: Headers, fields: Fields) -> Headers:
     section 5.5), and some parsers leave what stands behind it.
     """
     dropped = _dropped(headers, fields, _NOT_UP)
-    kept = [(name, value.strip(b" \t")) for name, value in headers if name not in dropped]
-    every = b"\n".join([value for _, value in kept])
-    for key in [value.split()[-1] for name, value in headers if name == b"authorization" and value.strip()]:
+    kept = [field for field in headers if field[0] not in dropped]
+    every = b"\n%s\n" % b"\n".join([field[1] for field in kept])
+    if b" \n" in every or b"\t\n" in every or b"\n " in every or b"\n\t" in every:
+        kept = [(name, value.strip(b" \t")) for name, value in kept]
+    for key in _credentials(headers, fields):
         if key in every:
             kept = [field for field in kept if key not in field[1]]
     kept += _OURS_UP
     return kept
 
 
-def downward(headers: Headers, fields: Fields) -> Headers:
-    """What of an upstream's reply goes to the client.
+def _credentials(headers: Headers, fields: Fields) -> list[bytes]:
+    """The caller's key, or whatever else stands in its place."""
+    if len(fields) == len(headers):
+        return fields.get(b"authorization", b"").split()[-1:]
+    return [value.split()[-1] for name, value in headers if name == b"authorization" and value.strip()]
 
-    A length beside a transfer coding does not count (RFC 9112, section 6.3), and a value that HTTP forbids cannot be sent.
-    """
-    dropped = _dropped(headers, fields, _NOT_DOWN)
-    if b"transfer-encoding" in fields:
-        dropped |= {b"content-length"}
-    kept = [field for field in headers if field[0] not in dropped and not field[0].startswith(_LIMITS)]
+
+def downward(headers: Headers, fields: Fields) -> Headers:
+    """What of an upstream's reply goes to the client, but for its length. A value that HTTP forbids cannot be sent."""
+    dropped = _dropped(headers, fields, _KEPT_BACK)
+    kept = [field for field in headers if field[0] not in dropped]
+    if _LIMITS in b"\n".join(fields):
+        kept = [field for field in kept if not field[0].startswith(_LIMITS)]
     every = b"".join([value for _, value in kept])
     if len(every.translate(None, _CONTROLS)) == len(every):
         return kept

@@ -92,7 +92,7 @@ class HttpExchange:
     message_event = _EVENT
 
     def __init__(
-        self, connection: Connection, method: str, path: str, headers: Headers, *, expects: bool, is_old: bool, keep_alive: bool
+        self, connection: Connection, method: str, path: str, headers: Headers, *, is_old: bool, keep_alive: bool
     ) -> None:
         self.method = method
         self.path = path
@@ -103,7 +103,7 @@ class HttpExchange:
         self.begun = self.response_started = self.response_complete = self.disconnected = False
         self.task: asyncio.Task[Any] | None = None
         self._connection = connection
-        self._expects = expects
+        self._expects = self.fields.get(b"expect", b"").lower() == b"100-continue"
         self._is_old = is_old
         self._is_head = method == "HEAD"
         self._parts: list[bytes] = []

@@ -111,6 +111,9 @@ class Reply(Protocol):
     status: int
     headers: Headers
 
+    @property
+    def fields(self) -> Fields: ...
+
     def chunk(self) -> Awaitable[bytes]:
         """The next part of the body as it comes, empty at its end. Raises UpstreamFault when it breaks off, UpstreamTimedOut when
         it stalls.

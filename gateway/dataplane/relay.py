@@ -30,7 +30,7 @@ async def relay(exchange: Exchange, call: Call, reply: Reply, *, hide_usage: boo
     `before_end` is waited for before the bytes that end the reply are sent: the last event of a stream, the body of any other.
     It may raise a Refusal, and does nothing the second time.
     """
-    fields = dict(reply.headers)
+    fields = reply.fields
     headers = downward(reply.headers, fields)
     headers.append((b"x-request-id", call.id.encode()))
     if call.decision is not None:
@@ -41,15 +41,15 @@ async def relay(exchange: Exchange, call: Call, reply: Reply, *, hide_usage: boo
     if call.stream:
         await _events(exchange, call, reply, headers, before_end, hide_usage=hide_usage)
     else:
-        await _whole(exchange, call, reply, headers, before_end, readable=plain)
+        # A length beside a transfer coding does not count (RFC 9112, section 6.3).
+        length = None if b"transfer-encoding" in fields else fields.get(b"content-length")
+        await _whole(exchange, call, reply, headers, before_end, length=length, readable=plain)
 
 
 async def _events(
     exchange: Exchange, call: Call, reply: Reply, headers: Headers, before_end: BeforeEnd, *, hide_usage: bool
 ) -> None:
     stream = EventStream(hide_usage=hide_usage)
-    # Its length is not known any more if an event is kept back or an error added.
-    headers = [field for field in headers if field[0] != b"content-length"]
     broken: Refusal | None = None
     last = b""
     try:
@@ -85,7 +85,7 @@ def _note(call: Call, stream: EventStream) -> None:
 
 
 async def _whole(
-    exchange: Exchange, call: Call, reply: Reply, headers: Headers, before_end: BeforeEnd, *, readable: bool
+    exchange: Exchange, call: Call, reply: Reply, headers: Headers, before_end: BeforeEnd, *, length: bytes | None, readable: bool
 ) -> None:
     kept: list[bytes] = []
     head = tail = b""
@@ -100,6 +100,8 @@ async def _whole(
                 continue
             kept.append(chunk)
             if call.reply_bytes > _WHOLE:
+                if length is not None:
+                    headers.append((b"content-length", length))
                 await _start(exchange, call, reply.status, headers)
                 whole = b"".join(kept)
                 head, tail = whole[:_PART], whole[-_PART:]
@@ -120,7 +122,7 @@ async def _whole(
     call.status = reply.status
     await before_end(call)
     call.replied = True
-    await exchange.respond(reply.status, [field for field in headers if field[0] != b"content-length"], body)
+    await exchange.respond(reply.status, headers, body)
 
 
 async def _start(exchange: Exchange, call: Call, status: int, headers: Headers) -> None:

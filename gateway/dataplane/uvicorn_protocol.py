@@ -33,6 +33,7 @@ from gateway.dataplane.http_exchange import HttpExchange, status_line
 from gateway.dataplane.lingering import LingeringTransport
 from gateway.dataplane.ports import ClientGone
 from gateway.domain.ids import call_id
+from gateway.domain.upstreams import Headers
 
 _BAD = b"400 Bad Request", "invalid_request"
 _TIMEOUT = b"408 Request Timeout", "request_timeout", "The request headers did not arrive in time."
@@ -178,17 +179,14 @@ class EdgeProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self.url = b""
         self.headers = []
-        self.expect_100_continue = False
         self._in_headers = True
         self._exchange = None
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header field. A trailer field is left out: it came after the headers were acted on (RFC 9110, section 6.5.1)."""
-        if self._in_headers:
-            name = name.lower()
-            if name == b"expect" and value.lower() == b"100-continue":
-                self.expect_100_continue = True
-            self.headers.append((name, value))
+        """Keep a field. After the headers the list is another one, so that trailer fields count for nothing: they came after the
+        headers were acted on (RFC 9110, section 6.5.1).
+        """
+        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():
@@ -202,31 +200,32 @@ class EdgeProtocol(HttpToolsProtocol):
                 self._refuse(*_TOO_LARGE)
                 raise HeadersTooLarge
         self._header_size = 0
-        url = self.url
+        url, headers = self.url, self.headers
         if url.startswith(_OURS) and (len(url) == len(_OURS) or url[len(_OURS)] in _BEHIND):
-            self._begin_exchange()
+            self._begin_exchange(headers)
         else:
-            self._begin_cycle()
+            self._begin_cycle(headers)
+        self.headers = []
         if self.drain.begun:
             self.cycle.keep_alive = False
 
-    def _begin_cycle(self) -> None:
+    def _begin_cycle(self, headers: Headers) -> None:
         """A request for the application: uvicorn's own way, which begins with the scope that was left out before."""
-        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        url = self.url
         super().on_message_begin()
-        self.url, self.expect_100_continue = url, expects
+        self.url = url
         self.headers += headers
+        self.expect_100_continue = any(name == b"expect" and value.lower() == b"100-continue" for name, value in headers)
         super().on_headers_complete()
 
-    def _begin_exchange(self) -> None:
+    def _begin_exchange(self, headers: Headers) -> None:
         is_old = self.parser.get_http_version() == "1.0"
         path = self.url.partition(b"?")[0].decode("latin-1")
         exchange = HttpExchange(
             self,
             self.parser.get_method().decode("latin-1"),
             path,
-            self.headers,
-            expects=self.expect_100_continue,
+            headers,
             is_old=is_old,
             keep_alive=not is_old and self.parser.should_keep_alive(),
         )

@@ -116,17 +116,15 @@ def wait_us(bucket: Bucket, claim: Claim, now: int) -> int:
 def until(units: int, micro: int, at: int, claim: Claim, now: int) -> int:
     """How long after `now` a bucket that is stored as `micro` and `at` holds so many whole units."""
     missing = units * MICRO - micro
-    return max(0, _refill_us(missing, claim.limit) - (now - at)) if missing > 0 else 0
+    if missing <= 0:
+        return 0
+    whole, rest = divmod(missing, claim.limit)  # as `_refill_us`
+    return max(0, whole * _MINUTE + -(-rest * _MINUTE // claim.limit) - (now - at))
 
 
 def reset_us(bucket: Bucket, claim: Claim, now: int) -> int:
     """How long after `now` the bucket is full, counting its debt."""
     return until(claim.capacity, bucket.micro, bucket.at, claim, now)
-
-
-def until_full(micro: int, at: int, claim: Claim, now: int) -> int:
-    """The same of a bucket that is stored as `micro` and `at`."""
-    return until(claim.capacity, micro, at, claim, now)
 
 
 def kept(old: Bucket | None, current: Bucket, now: int) -> Bucket:

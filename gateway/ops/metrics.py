@@ -4,7 +4,7 @@ Labels come from closed sets alone: models of the catalogue, levels, kinds, answ
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
@@ -13,6 +13,15 @@ from gateway.domain.buckets import Claim, Kind, Level
 from gateway.ops.snapshots import Snapshot, Together, rendered, taken
 
 Reading = Callable[[], float]
+
+
+def asked_of(claims: Iterable[Claim]) -> int:
+    """Which claims there are, as one number."""
+    return sum({_bit(claim.level, claim.kind) for claim in claims})
+
+
+def _bit(level: Level, kind: Kind) -> int:
+    return 1 << (2 * kind + level)
 
 
 class Metrics:
@@ -30,16 +39,15 @@ class Metrics:
         self._conservation: Callable[[], Conservation] = Conservation
         self._of_all: Callable[[], Snapshot] = self.snapshot
 
-    def decided(self, claims: Sequence[Claim], decision: Decision) -> None:
-        """One answer to the claims of a call. Of a refused call only the claim that it was refused for counts."""
+    def decided(self, model: str, asked: int, decision: Decision) -> None:
+        """One answer to a call of `model`; `asked` says which claims it made (`asked_of`). Of a refused call only the claim
+        that it was refused for counts.
+        """
         if decision.answer is Answer.STALE:
             self._stale += 1
         elif decision.answer is Answer.ADMITTED:
-            if claims:
-                asked = 0
-                for claim in claims:
-                    asked |= 1 << (2 * claim.kind + claim.level)
-                self._admitted[claims[0].model, asked] += 1
+            if asked:
+                self._admitted[model, asked] += 1
         elif decision.full is not None:
             self._decisions[decision.full.model, decision.full.level, "concurrency", "refused"] += 1
         elif decision.refused is not None:
@@ -105,7 +113,7 @@ class Metrics:
         for (model, asked), count in list(self._admitted.items()):
             for level in Level:
                 for kind in Kind:
-                    if asked & 1 << (2 * kind + level):
+                    if asked & _bit(level, kind):
                         every[model, level.name, kind.name, "admitted"] += count
         return every
 

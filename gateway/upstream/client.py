@@ -4,7 +4,7 @@ import ssl
 from collections.abc import Awaitable
 
 from gateway.domain.faults import UnsendableRequest, UpstreamFault
-from gateway.domain.upstreams import Headers, Upstream
+from gateway.domain.upstreams import Fields, Headers, Upstream
 from gateway.upstream.http1.connection import Connection
 from gateway.upstream.http1.pool import Bounds, Pool
 from gateway.upstream.http1.request import Origin, Target, head_of, target
@@ -19,11 +19,12 @@ _LONGEST_TICK = 0.25
 class HttpReply:
     """An upstream's reply, its head read; see `dataplane.ports.Reply`."""
 
-    __slots__ = ("_connection", "_origin", "_pool", "headers", "status")
+    __slots__ = ("_connection", "_origin", "_pool", "fields", "headers", "status")
 
     def __init__(self, connection: Connection, origin: Origin, pool: Pool) -> None:
         self.status = connection.status
         self.headers: Headers = connection.headers
+        self.fields: Fields = connection.fields
         self._connection: Connection | None = connection
         self._origin = origin
         self._pool = pool

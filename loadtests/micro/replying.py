@@ -50,7 +50,7 @@ class _Edge:
 
     def exchange(self) -> HttpExchange:
         given = headers("sk-1", SMALL)
-        return HttpExchange(self, "POST", CHAT, given, expects=False, is_old=False, keep_alive=True)
+        return HttpExchange(self, "POST", CHAT, given, is_old=False, keep_alive=True)
 
 
 async def _write() -> Run:

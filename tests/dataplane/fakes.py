@@ -88,6 +88,7 @@ class ScriptedReply:
     def __init__(self, status: int, headers: Headers, script: Script) -> None:
         self.status = status
         self.headers = headers
+        self.fields = dict(headers)
         self.script = script
         self._steps: Iterator[bytes | Exception | asyncio.Event] | None = None
         self.pulled = 0

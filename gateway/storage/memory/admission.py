@@ -129,7 +129,7 @@ class MemoryAdmissions:
         account = self._accounts.setdefault(account_id, _Account())
         now = self._clock()
         micro = min(units, claim.capacity) * MICRO
-        account.cells[claim.bucket] = _Cell(claim, micro, now, now + buckets.until_full(micro, now, claim, now))
+        account.cells[claim.bucket] = _Cell(claim, micro, now, now + buckets.until(claim.capacity, micro, now, claim, now))
 
     def settle(self, account_id: str, call_id: str, tokens: int) -> None:
         account = self._accounts.get(account_id)
@@ -146,7 +146,7 @@ class MemoryAdmissions:
                 present, amount = cell.claim, claim.amount
                 micro, cell.at = buckets.level(cell.micro, cell.at, present, now)
                 cell.micro = min(micro + (amount - tokens) * MICRO, present.capacity * MICRO)
-                cell.full_at = now + buckets.until_full(cell.micro, cell.at, present, now)
+                cell.full_at = now + buckets.until(present.capacity, cell.micro, cell.at, present, now)
                 account.settled += tokens
                 if tokens > amount:
                     account.overdrawn += tokens - amount
@@ -223,7 +223,7 @@ def _leave(claims: Sequence[Claim], looked: Sequence[_Looked], now: int, *, taki
         if taking:
             micro -= claim.amount * MICRO  # noqa: PLW2901 — what is left
             cell.micro, cell.at = micro, at
-        reset_us = buckets.until_full(micro, at, claim, now)
+        reset_us = buckets.until(claim.capacity, micro, at, claim, now)
         cell.claim = claim
         cell.full_at = now + reset_us
         gauges.append(Gauge(claim, micro // MICRO if micro > 0 else 0, reset_us))
@@ -232,7 +232,7 @@ def _leave(claims: Sequence[Claim], looked: Sequence[_Looked], now: int, *, taki
 
 def _gauges(looked: Sequence[_Looked], claims: Sequence[Claim], now: int) -> tuple[Gauge, ...]:
     return tuple(
-        Gauge(claim, max(0, micro // MICRO), buckets.until_full(micro, at, claim, now))
+        Gauge(claim, max(0, micro // MICRO), buckets.until(claim.capacity, micro, at, claim, now))
         for claim, (_, micro, at) in zip(claims, looked, strict=True)
     )
 

@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 import httptools
 
 from gateway.domain.faults import UpstreamFault, UpstreamTimedOut
-from gateway.domain.upstreams import Headers
+from gateway.domain.upstreams import Fields, Headers
 
 NEVER: Final = float("inf")
 _HIGH = 256 << 10
@@ -56,12 +56,14 @@ class Connection(asyncio.Protocol):
         "_parser",
         "_paused",
         "_queued",
+        "_read",
         "_reading",
         "_unwritten",
         "_waiter",
         "born",
         "closed",
         "deadline",
+        "fields",
         "first_byte",
         "headers",
         "idle",
@@ -99,6 +101,8 @@ class Connection(asyncio.Protocol):
         self.first_byte, self.idle = first_byte, idle
         self.status = 0
         self.headers: Headers = []
+        self.fields: Fields = {}
+        self._read: Headers = self.headers
         self._method_is_head = is_head
         if self._parser is None:
             self._parser = httptools.HttpResponseParser(self)
@@ -257,8 +261,7 @@ class Connection(asyncio.Protocol):
     # The parser's side
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_head:  # else a trailer field, which came after the headers were acted on (RFC 9110, section 6.5.1)
-            self.headers.append((name.lower(), value.rstrip(b" \t")))
+        self._read.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
@@ -268,27 +271,31 @@ class Connection(asyncio.Protocol):
             if status == _SWITCHING:
                 raise BadReply("a switch of protocols that nobody asked for")
             self._interim = True
-            self.headers = []
+            self.headers = self._read = []
             return
         self._interim = False
         self.status = status
         self._frame(status)
         self._in_head = False
+        self._read = []  # trailer fields go there: they come after the headers were acted on (RFC 9110, section 6.5.1)
         self.deadline = NEVER
         if self._method_is_head:
             self._done, self._keep = True, self._parser.should_keep_alive()
 
     def _frame(self, status: int) -> None:
         """How the reply's end is known (RFC 9112, section 6.3). Raises BadReply where that is not certain."""
-        codings = [value for name, value in self.headers if name == b"transfer-encoding"]
-        if codings:
+        fields = self.fields = dict(self.headers)
+        coded = b"transfer-encoding" in fields
+        if coded:
+            codings = [value for name, value in self.headers if name == b"transfer-encoding"]
             if codings != [b"chunked"] and [each.lower() for each in codings] != [b"chunked"]:
                 raise BadReply("a transfer coding that nobody asked for")
             if self._parser.get_http_version() == "1.0":
                 raise BadReply("chunks from HTTP/1.0")
             self._chunked = True
-        sized = any(name == b"content-length" for name, _ in self.headers)
-        self._close_delimited = not sized and not codings and status not in _BODILESS and not self._method_is_head
+        self._close_delimited = (
+            not coded and b"content-length" not in fields and status not in _BODILESS and not self._method_is_head
+        )
 
     def on_body(self, part: bytes) -> None:
         if self._method_is_head:

@@ -84,7 +84,7 @@ def head_of(method: bytes, to: Target, path: bytes, headers: Headers, length: in
     The target's own `host` and `authorization`, and the framing, take the place of any that `headers` (names in lower case) hold.
     Raises UnsendableRequest for a field that HTTP forbids.
     """
-    if not _KNOWN_NAMES.issuperset([name for name, _ in headers]):
+    if not _KNOWN_NAMES.issuperset(dict(headers)):
         headers = [field for field in headers if _is_sent(field[0])]
     lines = b"".join([b"%s: %s\r\n" % field for field in headers])
     # Each line ends once, and nowhere else: so no value has an end of a line in it.
