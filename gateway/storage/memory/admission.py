@@ -25,12 +25,20 @@ class _Lease:
 
 @dataclass(slots=True)
 class _Cell:
-    """A bucket. `claim` is the last one on it, whose limits are the present ones; `full_at` is when it will be full."""
+    """A bucket. `claim` is the last one on it, whose limits are the present ones; `full_at` is when it will be full, None where
+    nobody has reckoned that yet.
+    """
 
     claim: Claim
     micro: int
     at: int
-    full_at: int
+    full_at: int | None = None
+
+    def is_over(self, now: int) -> bool:
+        """Whether it has been full for a while, so that it may be forgotten."""
+        if self.full_at is None:
+            self.full_at = self.at + buckets.until(self.claim.capacity, self.micro, self.at, self.claim, self.at)
+        return self.full_at + _GRACE_US < now
 
 
 _Looked = tuple[_Cell, int, int]
@@ -100,15 +108,19 @@ class MemoryAdmissions:
         if not ask.reserves:
             return Decision(Answer.ADMITTED, decided_at=now)
         if ask.call_id in account.open:
-            return Decision(Answer.ADMITTED, _gauges(_look(account.cells, ask.claims, now)[0], ask.claims, now), decided_at=now)
+            return Decision(Answer.ADMITTED, _gauges(ask.claims, _look(account.cells, ask.claims, now)[0], now), decided_at=now)
         looked, longest, refused = _look(account.cells, ask.claims, now)
         full = next((slot for slot in ask.slots if account.is_full(slot, now)), None) if ask.slots else None
-        admitted = longest == 0 and full is None
-        gauges = _leave(ask.claims, looked, now, taking=admitted)
-        if admitted:
-            account.take(ask.call_id, _Lease(ask.claims, tuple(map(_slot_key, ask.slots)), now + self._lease_us))
-            account.reserved += _tokens(ask.claims)
-            return Decision(Answer.ADMITTED, gauges, decided_at=now)
+        if longest == 0 and full is None:
+            slots = tuple(map(_slot_key, ask.slots)) if ask.slots else ()
+            account.take(ask.call_id, _Lease(ask.claims, slots, now + self._lease_us))
+            for claim, (cell, micro, at) in zip(ask.claims, looked, strict=True):
+                amount = claim.amount
+                cell.micro, cell.at = micro - amount * MICRO, at
+                if claim.kind is Kind.TOKENS:
+                    account.reserved += amount
+            return Decision(Answer.ADMITTED, _gauges(ask.claims, looked, now, taken=True), decided_at=now)
+        gauges = _gauges(ask.claims, looked, now)
         if full is not None and longest < SLOT_WAIT_US:
             return Decision(Answer.REFUSED, gauges, wait_us=SLOT_WAIT_US, decided_at=now, full=full)
         return Decision(Answer.REFUSED, gauges, refused, longest, now)
@@ -129,7 +141,7 @@ class MemoryAdmissions:
         account = self._accounts.setdefault(account_id, _Account())
         now = self._clock()
         micro = min(units, claim.capacity) * MICRO
-        account.cells[claim.bucket] = _Cell(claim, micro, now, now + buckets.until(claim.capacity, micro, now, claim, now))
+        account.cells[claim.bucket] = _Cell(claim, micro, now)
 
     def settle(self, account_id: str, call_id: str, tokens: int) -> None:
         account = self._accounts.get(account_id)
@@ -141,12 +153,14 @@ class MemoryAdmissions:
             if claim.kind is Kind.TOKENS:
                 cell = account.cells.get(claim.bucket)
                 if cell is None:
-                    cell = account.cells[claim.bucket] = _Cell(claim, claim.capacity * MICRO, now, now)
+                    cell = account.cells[claim.bucket] = _Cell(claim, claim.capacity * MICRO, now)
                 # By the limits of now: a call of before a change must not clamp the bucket to those of then.
                 present, amount = cell.claim, claim.amount
                 micro, cell.at = buckets.level(cell.micro, cell.at, present, now)
-                cell.micro = min(micro + (amount - tokens) * MICRO, present.capacity * MICRO)
-                cell.full_at = now + buckets.until(present.capacity, cell.micro, cell.at, present, now)
+                micro += (amount - tokens) * MICRO
+                full = present.capacity * MICRO
+                cell.micro = min(full, micro)
+                cell.full_at = None
                 account.settled += tokens
                 if tokens > amount:
                     account.overdrawn += tokens - amount
@@ -187,7 +201,7 @@ class MemoryAdmissions:
             for call_id in [call_id for call_id, lease in account.open.items() if lease.ends < now]:
                 lapsed = account.give_back(call_id)
                 account.expired += _tokens(lapsed.claims) if lapsed is not None else 0
-            for name in [name for name, cell in account.cells.items() if cell.full_at + _GRACE_US < now]:
+            for name in [name for name, cell in account.cells.items() if cell.is_over(now)]:
                 del account.cells[name]
 
     def conservation(self) -> Conservation:
@@ -204,10 +218,16 @@ def _look(cells: dict[str, _Cell], claims: Sequence[Claim], now: int) -> tuple[l
     for claim in claims:
         cell = cells.get(claim.bucket)
         if cell is None:
-            cell = cells[claim.bucket] = _Cell(claim, claim.capacity * MICRO, now, now)
-        micro, at = buckets.level(cell.micro, cell.at, claim, now)
-        if cell.at > now:  # a clock that stepped back rebases
-            cell.micro, cell.at = micro, at
+            cell = cells[claim.bucket] = _Cell(claim, claim.capacity * MICRO, now)
+        cell.claim, cell.full_at = claim, None
+        micro, at, full = cell.micro, cell.at, claim.capacity * MICRO
+        if at < now and micro < full and (now - at) * claim.limit < (full - micro) * 60:
+            micro, at = buckets.level(micro, at, claim, now)
+        else:  # it is full again, as mostly, or as it was; a clock that stepped back rebases
+            stepped_back = at > now
+            micro, at = micro if at >= now and micro < full else full, now
+            if stepped_back:
+                cell.micro, cell.at = micro, at
         looked.append((cell, micro, at))
         if cell.micro < claim.amount * MICRO:
             wait = buckets.until(claim.amount, cell.micro, cell.at, claim, now)
@@ -216,25 +236,15 @@ def _look(cells: dict[str, _Cell], claims: Sequence[Claim], now: int) -> tuple[l
     return looked, longest, refused
 
 
-def _leave(claims: Sequence[Claim], looked: Sequence[_Looked], now: int, *, taking: bool) -> tuple[Gauge, ...]:
-    """Take the claims' amounts, or leave the buckets as they are stored; the gauges after that."""
+def _gauges(claims: Sequence[Claim], looked: Sequence[_Looked], now: int, *, taken: bool = False) -> tuple[Gauge, ...]:
+    """The buckets as a decision leaves them, with the claims' amounts `taken` or not."""
     gauges = []
-    for claim, (cell, micro, at) in zip(claims, looked, strict=True):
-        if taking:
+    for claim, (_, micro, at) in zip(claims, looked, strict=True):
+        if taken:
             micro -= claim.amount * MICRO  # noqa: PLW2901 — what is left
-            cell.micro, cell.at = micro, at
         reset_us = buckets.until(claim.capacity, micro, at, claim, now)
-        cell.claim = claim
-        cell.full_at = now + reset_us
         gauges.append(Gauge(claim, micro // MICRO if micro > 0 else 0, reset_us))
     return tuple(gauges)
-
-
-def _gauges(looked: Sequence[_Looked], claims: Sequence[Claim], now: int) -> tuple[Gauge, ...]:
-    return tuple(
-        Gauge(claim, max(0, micro // MICRO), buckets.until(claim.capacity, micro, at, claim, now))
-        for claim, (_, micro, at) in zip(claims, looked, strict=True)
-    )
 
 
 def _rank(claim: Claim) -> tuple[Kind, Level]:
