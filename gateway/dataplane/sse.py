@@ -140,7 +140,11 @@ class EventStream:
 
     def _ending(self) -> bytes:
         """The last few events with data: the same ones, in whatever pieces they came."""
-        events = [event for event in _split(b"".join(self._last)) if b"data:" in event]
+        events: list[bytes] = []
+        for block in reversed(self._last):
+            events[:0] = [event for event in _split(block) if b"data:" in event]
+            if len(events) >= _ENDING:
+                break
         return b"".join(events[-_ENDING:])
 
     def _passed(self, block: bytes) -> bytes:

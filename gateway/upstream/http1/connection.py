@@ -38,7 +38,6 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_body_size",
         "_chunked",
         "_chunks",
         "_close_delimited",
@@ -51,7 +50,6 @@ class Connection(asyncio.Protocol):
         "_loop",
         "_lost",
         "_method_is_head",
-        "_most_body",
         "_most_head",
         "_parser",
         "_paused",
@@ -68,16 +66,19 @@ class Connection(asyncio.Protocol):
         "headers",
         "idle",
         "lost",
+        "on_body",
         "since",
         "status",
         "transport",
         "used",
     )
 
-    def __init__(self, lost: Callable[["Connection"], None], *, most_head: int, most_body: int | None = None) -> None:
+    def __init__(self, lost: Callable[["Connection"], None], *, most_head: int) -> None:
         self._loop = asyncio.get_running_loop()
         self._most_head = most_head
-        self._most_body = most_body
+        self._chunks: deque[bytes] = deque()
+        # What the parser calls for each part of a body, of which a stream has very many.
+        self.on_body = self._chunks.append
         self.lost = lost
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
         self.born = self.since = self._loop.time()
@@ -106,8 +107,8 @@ class Connection(asyncio.Protocol):
         self._method_is_head = is_head
         if self._parser is None:
             self._parser = httptools.HttpResponseParser(self)
-        self._chunks: deque[bytes] = deque()
-        self._queued = self._head_size = self._body_size = 0
+        self._chunks.clear()
+        self._queued = self._head_size = 0
         self._in_head, self._interim, self._chunked, self._close_delimited = True, False, False, False
         self._done = self._keep = self._paused = False
         self._fault = None
@@ -230,10 +231,14 @@ class Connection(asyncio.Protocol):
         else:
             if self._in_head and self._head_size > self._most_head:
                 self._break("the reply's head is too large")
+            elif self._method_is_head and self._chunks:
+                self._break("the reply is malformed: a body to a request that has none")
             elif not self._in_head:
-                self._received()
+                self._received(len(data))
 
-    def _received(self) -> None:
+    def _received(self, size: int) -> None:
+        """Of a body something came; of its size the framing around it is a part as well."""
+        self._queued += size
         self._wake()
         if self._queued > _HIGH and not self._paused and not self._done:
             self._paused = True
@@ -296,15 +301,6 @@ class Connection(asyncio.Protocol):
         self._close_delimited = (
             not coded and b"content-length" not in fields and status not in _BODILESS and not self._method_is_head
         )
-
-    def on_body(self, part: bytes) -> None:
-        if self._method_is_head:
-            raise BadReply("a body to a request that has none")
-        self._body_size += len(part)
-        if self._most_body is not None and self._body_size > self._most_body:
-            raise BadReply("the body is too large")
-        self._chunks.append(part)
-        self._queued += len(part)
 
     def on_message_complete(self) -> None:
         if self._interim:
