@@ -13,6 +13,7 @@ repeated once (`read`).
 """
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
@@ -36,6 +37,7 @@ __all__ = [
     "reading",
     "snapshot",
     "transaction",
+    "write_at_once",
     "writing",
 ]
 
@@ -147,6 +149,27 @@ async def writing(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         yield connection
 
 
+async def write_at_once(engine: AsyncEngine, work: Callable[[sqlite3.Connection], _Answer]) -> _Answer:
+    """What `work` returns, a write transaction on SQLite, committed unless it raises. Raises StorageUnavailable.
+
+    It runs whole on the connection's thread, where `writing` goes there and back for each step of each statement.
+    """
+    with _faults(StorageUnavailable):
+        async with _turn(engine), engine.connect() as connection:
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+
+            def run() -> _Answer:
+                with driver._conn as database:  # noqa: SLF001 — there is no other way to its thread; SQLAlchemy goes it too
+                    database.execute("BEGIN IMMEDIATE")
+                    return work(database)
+
+            try:
+                answer: _Answer = await driver._execute(run)  # noqa: SLF001
+            except sqlite3.Error as error:
+                raise sa.exc.DBAPIError.instance(None, None, error, sqlite3.Error) from error
+            return answer
+
+
 @asynccontextmanager
 async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """A connection to read from. Raises KeyStoreUnavailable, which is a StorageUnavailable.
@@ -227,6 +250,8 @@ def is_bad_value(error: Exception) -> bool:
             isinstance(error, sa.exc.DataError | sa.exc.IntegrityError)
             or isinstance(error.orig.__cause__ if error.orig else None, ValueError)
             or _state(error).startswith(("22", "23"))
+            # What SQLite says of a sum beyond 64 bits.
+            or str(error.orig) == "integer overflow"
         )
     return isinstance(error, ValueError | OverflowError)
 

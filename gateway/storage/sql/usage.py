@@ -11,7 +11,7 @@ from gateway.domain.visible import EVERYTHING, Visible
 from gateway.storage.sql.engine import reading
 from gateway.storage.sql.refusals import within
 from gateway.storage.sql.tables import ledger, refusals, usage_days, usage_hours
-from gateway.storage.sql.usage_hours import DAY_MS, HOUR_MS, SUMS
+from gateway.storage.sql.usage_hours import DAY_MS, HOUR_MS, SUMS, sums_over
 from gateway.storage.sql.visible import visible_to
 
 GroupBy = Literal["model", "workspace", "key"]
@@ -169,25 +169,10 @@ def total(rows: Iterable[UsageRow]) -> UsageRow:
     )
 
 
-def _count(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
-    return sa.func.sum(sa.case((condition, 1), else_=0))
-
-
 _NONE = sa.literal_column("0", sa.BigInteger)
 _SUMS_OF: Mapping[str, Mapping[str, sa.ColumnElement[Any]]] = {
     "usage_hours": {name: sa.func.sum(usage_hours.c[name]) for name in SUMS} | {"refused": _NONE},
     "usage_days": {name: sa.func.sum(usage_days.c[name]) for name in SUMS} | {"refused": _NONE},
-    "ledger": {
-        "calls": sa.func.count(),
-        "failures": _count(ledger.c.outcome != "ok"),
-        "input_tokens": sa.func.sum(ledger.c.input_tokens),
-        "output_tokens": sa.func.sum(ledger.c.output_tokens),
-        "cached_tokens": sa.func.sum(ledger.c.cached_tokens),
-        "estimated_calls": _count(ledger.c.estimated),
-        "timed_calls": sa.func.count(ledger.c.ttft_ms),
-        "ttft_ms": sa.func.coalesce(sa.func.sum(ledger.c.ttft_ms), 0),
-        "duration_ms": sa.func.sum(ledger.c.duration_ms),
-        "refused": _NONE,
-    },
+    "ledger": sums_over(ledger) | {"refused": _NONE},
     "refusals": dict.fromkeys(SUMS, _NONE) | {"refused": sa.func.sum(refusals.c.calls)},
 }

@@ -4,72 +4,53 @@ They are raised in the transaction that inserts the rows, by rows that were real
 every moment what the sums over those rows would say. They stay when the rows are deleted.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.domain.ledger import Entry
-from gateway.storage.sql.tables import usage_days, usage_hours
+from gateway.storage.sql.tables import ledger, usage_days, usage_hours
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 
-_Group = tuple[int, str, str, str, str]
+_SPANS = {usage_hours: HOUR_MS, usage_days: DAY_MS}
 
 
-@dataclass(slots=True)
-class _Sums:
-    calls: int = 0
-    failures: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cached_tokens: int = 0
-    estimated_calls: int = 0
-    timed_calls: int = 0
-    ttft_ms: int = 0
-    duration_ms: int = 0
-
-    def add(self, entry: Entry) -> None:
-        self.calls += 1
-        self.failures += entry.outcome != "ok"
-        self.input_tokens += entry.input_tokens
-        self.output_tokens += entry.output_tokens
-        self.cached_tokens += entry.cached_tokens
-        self.estimated_calls += entry.estimated
-        self.timed_calls += entry.ttft_ms is not None
-        self.ttft_ms += entry.ttft_ms or 0
-        self.duration_ms += entry.duration_ms
+def sums_over(rows: sa.FromClause) -> dict[str, sa.ColumnElement[int]]:
+    """The sums of a roll-up, by the names of its columns, over rows of the ledger."""
+    return {
+        "calls": sa.func.count(),
+        "failures": _count(rows.c.outcome != "ok"),
+        "input_tokens": sa.func.sum(rows.c.input_tokens),
+        "output_tokens": sa.func.sum(rows.c.output_tokens),
+        "cached_tokens": sa.func.sum(rows.c.cached_tokens),
+        "estimated_calls": _count(rows.c.estimated),
+        "timed_calls": sa.func.count(rows.c.ttft_ms),
+        "ttft_ms": sa.func.coalesce(sa.func.sum(rows.c.ttft_ms), 0),
+        "duration_ms": sa.func.sum(rows.c.duration_ms),
+    }
 
 
-SUMS = tuple(field.name for field in fields(_Sums))
+def _count(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
+    return sa.func.sum(sa.case((condition, 1), else_=0))
+
+
+SUMS = tuple(sums_over(ledger))
 """The summed columns of `usage_hours` and `usage_days`."""
 
 
-async def roll_up(connection: AsyncConnection, entries: Sequence[Entry]) -> None:
-    """Add entries, each inserted in this very transaction, to the sums of their hours and of their days."""
-    for table, span in ((usage_hours, HOUR_MS), (usage_days, DAY_MS)):
-        groups: dict[_Group, _Sums] = {}
-        for entry in entries:
-            group = (entry.at - entry.at % span, entry.account_id, entry.workspace_id, entry.key_id, entry.model)
-            groups.setdefault(group, _Sums()).add(entry)
-        if groups:
-            keys = [column.name for column in table.primary_key]
-            # In one order everywhere, so that two processes cannot block each other.
-            rows = [_row(keys, group, groups[group]) for group in sorted(groups)]
-            await connection.execute(_upsert(connection, table), rows)
+def roll_up(insert: Callable[[sa.Table], Any], table: sa.Table, rows: sa.FromClause, *when: sa.ColumnElement[bool]) -> Any:
+    """The statement that adds rows of the ledger to the sums of `usage_hours` or `usage_days`; `insert` is the dialect's.
 
-
-def _row(keys: Sequence[str], group: _Group, sums: _Sums) -> dict[str, Any]:
-    return dict(zip(keys, group, strict=True)) | {name: getattr(sums, name) for name in SUMS}
-
-
-def _upsert(connection: AsyncConnection, table: sa.Table) -> sa.Insert:
-    build: Any = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[connection.dialect.name]
-    insert = build(table)
-    added = {name: table.c[name] + insert.excluded[name] for name in SUMS}
-    upsert: sa.Insert = insert.on_conflict_do_update(index_elements=list(table.primary_key), set_=added)
-    return upsert
+    It raises the sums in one order everywhere, so that two processes cannot block each other.
+    """
+    keys = list(table.primary_key)
+    # The number is written out, so that PostgreSQL sees one expression where it stands twice.
+    start = rows.c.at - rows.c.at % sa.literal_column(str(_SPANS[table]), sa.BigInteger)
+    group = [start.label(keys[0].name), *(rows.c[key.name] for key in keys[1:])]
+    sums = sums_over(rows)
+    summed = sa.select(*group, *sums.values()).where(*when).group_by(*group).order_by(*group)
+    upsert = insert(table).from_select([*(key.name for key in keys), *sums], summed)
+    added = {name: table.c[name] + upsert.excluded[name] for name in sums}
+    return upsert.on_conflict_do_update(index_elements=keys, set_=added)
