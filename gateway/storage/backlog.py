@@ -12,13 +12,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Entries that were taken to be stored together, in order, each with its number."""
+    """Entries that were taken to be stored together, in order; `first` is the number of the first of them."""
 
-    numbered: list[tuple[int, Entry]]
-
-    @property
-    def entries(self) -> list[Entry]:
-        return [entry for _, entry in self.numbered]
+    first: int
+    entries: list[Entry]
 
 
 class Backlog:
@@ -30,11 +27,12 @@ class Backlog:
         self.capacity = capacity
         self.lost = 0
         self._waits_for = waits_for
-        self._queue: deque[tuple[int, Entry]] = deque()
+        self._queue: deque[Entry] = deque()
         self._under_way: set[Batch] = set()
-        self._last = 0
+        # Entries are numbered from 0 on as they come; this is the number of the first that is in the queue, or will be.
+        self._first = 0
         self._overflowed = False
-        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []  # each with the number that has to be the oldest
 
     def __len__(self) -> int:
         """Entries that no batch holds."""
@@ -43,17 +41,20 @@ class Backlog:
     @property
     def waiting(self) -> int:
         """Entries that are not stored yet."""
-        return len(self._queue) + sum(len(batch.numbered) for batch in self._under_way)
+        return len(self._queue) + sum(len(batch.entries) for batch in self._under_way)
 
-    def append(self, entry: Entry) -> None:
-        self._last += 1
-        self._queue.append((self._last, entry))
-        if len(self._queue) > self.capacity:
+    def append(self, entry: Entry) -> int:
+        """Take an entry. Returns how many wait that no batch holds."""
+        self._queue.append(entry)
+        waiting = len(self._queue)
+        if waiting > self.capacity:
             self._trim()
+        return waiting
 
     def take(self, most: int) -> Batch:
         """The oldest entries; they are under way until `done` or `give_back`."""
-        batch = Batch([self._queue.popleft() for _ in range(min(most, len(self._queue)))])
+        batch = Batch(self._first, [self._queue.popleft() for _ in range(min(most, len(self._queue)))])
+        self._first += len(batch.entries)
         self._under_way.add(batch)
         return batch
 
@@ -63,15 +64,17 @@ class Backlog:
         self._release()
 
     def give_back(self, batch: Batch) -> None:
-        """A batch could not be stored; its entries wait again, in front."""
+        """A batch could not be stored; its entries wait again, in front. For the batch that was taken last."""
         self._under_way.discard(batch)
-        self._queue.extendleft(reversed(batch.numbered))
+        self._queue.extendleft(reversed(batch.entries))
+        self._first = batch.first
         self._trim()
 
     def give_up(self) -> int:
         """Lose all that waits. Returns how many entries that are."""
         lost = self.waiting
         self.lost += lost
+        self._first += len(self._queue)
         self._queue.clear()
         self._under_way.clear()
         self._release()
@@ -82,9 +85,10 @@ class Backlog:
 
     async def acknowledged(self) -> None:
         """Return once all that was appended so far is stored; what was lost on the way is not waited for."""
-        if self._oldest() <= self._last:
+        next_one = self._first + len(self._queue)
+        if self._oldest() < next_one:
             waiter = asyncio.get_running_loop().create_future()
-            self._waiters.append((self._last, waiter))
+            self._waiters.append((next_one, waiter))
             await waiter
 
     def _trim(self) -> None:
@@ -92,6 +96,7 @@ class Backlog:
             return
         while len(self._queue) > self.capacity:
             self._queue.popleft()
+            self._first += 1
             self.lost += 1
         if not self._overflowed:
             self._overflowed = True
@@ -101,15 +106,12 @@ class Backlog:
 
     def _oldest(self) -> int:
         """The number of the oldest entry that is not stored yet; that of the next one to come if there is none."""
-        firsts = [batch.numbered[0][0] for batch in self._under_way if batch.numbered]
-        if self._queue:
-            firsts.append(self._queue[0][0])
-        return min(firsts, default=self._last + 1)
+        return min((batch.first for batch in self._under_way), default=self._first)
 
     def _release(self) -> None:
         if self._waiters:
             oldest = self._oldest()
-            for _, waiter in (each for each in self._waiters if each[0] < oldest):
+            for _, waiter in (each for each in self._waiters if each[0] <= oldest):
                 if not waiter.done():
                     waiter.set_result(None)
-            self._waiters = [each for each in self._waiters if each[0] >= oldest]
+            self._waiters = [each for each in self._waiters if each[0] > oldest]

@@ -1,8 +1,10 @@
 """The ledger, written in batches behind the calls.
 
-`append` only puts an entry into a queue. A task writes what waits there after 100 ms or 500 entries, whichever comes first, in
-one transaction a batch, absent rows only: so that writing a batch again, after a commit whose answer was lost, changes nothing.
-While the database is away entries wait, up to a bound; beyond it the oldest are lost and counted.
+`append` only puts an entry into a queue. A task writes what waits there: 100 ms after it did so last, or as soon as a full batch
+waits. What comes meanwhile it leaves for the next time, so that batches are large when there is much to do; each is one
+transaction, whose cost its entries share. Only absent rows are written, so that writing a batch again, after a commit whose
+answer was lost, changes nothing. While the database is away entries wait, up to a bound; beyond it the oldest are lost and
+counted.
 
 A process that is killed loses the entries of its last 100 ms and those of the write under way; on SQLite a committed write
 outlives the process without an fsync (see `engine`).
@@ -19,7 +21,7 @@ from gateway.domain.ledger import Entry
 from gateway.storage.backlog import Backlog
 from gateway.storage.sql.entries import store
 
-_BATCH = 500
+_BATCH = 2000
 _BATCH_SECONDS = 0.1
 _LONGEST_PAUSE = 5.0
 _CLOSE_SECONDS = 10.0
@@ -58,10 +60,9 @@ class SqlLedger:
 
     def append(self, entry: Entry) -> None:
         """Take an entry; it is stored soon, once by call ID. Never blocks, never raises."""
-        self._backlog.append(entry)
-        self._some.set()
-        if len(self._backlog) >= _BATCH:
+        if self._backlog.append(entry) >= _BATCH:
             self._many.set()
+        self._some.set()
 
     async def acknowledged(self) -> None:
         """Return once all that was appended so far is committed, or was counted as lost; it is not waited for to gather."""
@@ -73,10 +74,11 @@ class SqlLedger:
         self._writer = asyncio.create_task(self._write_for_ever())
 
     async def flush(self) -> None:
-        """Write all that waits. Raises StorageUnavailable; what is not written goes on waiting."""
+        """Write all that waits now. Raises StorageUnavailable; what is not written goes on waiting."""
         async with self._turn:
-            while self._backlog:
-                await self._write_batch()
+            left = len(self._backlog)
+            while left > 0 and self._backlog:
+                left -= await self._write_batch(min(left, _BATCH))
 
     async def close(self) -> None:
         """Write all that waits, and stop. Without a database it gives up after ten seconds, and counts what is lost."""
@@ -92,21 +94,25 @@ class SqlLedger:
             _log.error("%d ledger entries are lost: the database was away to the end", self._backlog.give_up())
 
     async def _write_for_ever(self) -> None:
+        loop = asyncio.get_running_loop()
+        next_at = 0.0
         while not self._closing:
             await self._some.wait()
             with suppress(TimeoutError):
-                async with asyncio.timeout(_BATCH_SECONDS):
+                async with asyncio.timeout_at(max(next_at, loop.time())):
                     await self._many.wait()
-            await self._write_out()
+            next_at = loop.time() + _BATCH_SECONDS
             self._some.clear()
             self._many.clear()
+            await self._write_out()
 
     async def _write_out(self) -> None:
-        """Write until nothing waits, with longer and longer pauses while the database is away."""
+        """Write what waits, with longer and longer pauses while the database is away."""
         pause = _BATCH_SECONDS
-        while self._backlog:
+        while True:
             try:
                 await self.flush()
+                break
             except Exception as error:  # noqa: BLE001 — nobody else would write these entries, so whatever it is, try again
                 self.failures += 1
                 if pause == _BATCH_SECONDS:
@@ -117,13 +123,15 @@ class SqlLedger:
             _log.info("the ledger is written again")
             self._backlog.recovered()
 
-    async def _write_batch(self) -> None:
-        batch = self._backlog.take(_BATCH)
+    async def _write_batch(self, most: int) -> int:
+        """Write the oldest entries. Returns how many there were."""
+        batch = self._backlog.take(most)
         try:
             stored = await store(self._engine, batch.entries)
         except BaseException:
             self._backlog.give_back(batch)
             raise
         self._refused += len(stored.refused)
-        self.written += len(batch.numbered) - len(stored.refused)
+        self.written += len(batch.entries) - len(stored.refused)
         self._backlog.done(batch)
+        return len(batch.entries)

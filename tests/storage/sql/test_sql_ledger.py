@@ -3,14 +3,18 @@
 import asyncio
 import logging
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 
 import pytest
 import sqlalchemy as sa
 from msgspec.structs import asdict
 
 from gateway.domain.faults import StorageUnavailable
+from gateway.domain.ledger import Entry
+from gateway.storage.sql import ledger as sql_ledger
 from gateway.storage.sql.engine import AsyncEngine, create_engine, writing
+from gateway.storage.sql.entries import Stored, store
 from gateway.storage.sql.ledger import SqlLedger
 from gateway.storage.sql.tables import api_keys
 from gateway.storage.sql.tables import ledger as table
@@ -80,12 +84,52 @@ async def test_the_background_task_writes(engine: AsyncEngine) -> None:
     """Entries are stored soon without anybody asking, a few as well as many, also after a pause."""
     ledger = SqlLedger(engine)
     await ledger.start()
-    for count in (1, 1200, 3):
+    for count in (1, 4500, 3):
         for _ in range(count):
             ledger.append(entry())
         await _until(lambda: ledger.waiting == 0)
         await asyncio.sleep(0.15)
-    assert len(await _calls(engine)) == 1204
+    assert len(await _calls(engine)) == 4504
+    await ledger.close()
+
+
+async def test_entries_that_come_while_a_batch_is_written(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They gather for the next batch, a tenth of a second after the one before, however fast writing is: batches stay large."""
+    batches: list[tuple[float, int]] = []
+
+    async def counted(to: AsyncEngine, entries: Sequence[Entry]) -> Stored:
+        batches.append((time.monotonic(), len(entries)))
+        return await store(to, entries)
+
+    monkeypatch.setattr(sql_ledger, "store", counted)
+    ledger = SqlLedger(engine)
+    await ledger.start()
+    started = time.monotonic()
+    while time.monotonic() < started + 0.5:
+        ledger.append(entry())
+        await asyncio.sleep(0.001)
+    ended = time.monotonic()
+    await _until(lambda: ledger.waiting == 0)
+    await ledger.close()
+    assert batches[0][0] < started + 0.09  # the first one waits for nobody
+    assert len([at for at, _ in batches if at < ended]) <= (ended - started) / 0.1 + 1
+    assert sum(count for _, count in batches) == len(await _calls(engine)) == ledger.written
+
+
+async def test_whoever_waits_hurries_a_batch(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`acknowledged` does not let entries gather, also if it is called while another batch is written."""
+    monkeypatch.setattr(sql_ledger, "_BATCH_SECONDS", 60.0)
+    ledger = SqlLedger(engine)
+    await ledger.start()
+    async with asyncio.timeout(20):
+        for number in range(20):
+            ledger.append(entry(call_id=f"{number:02}"))
+            waiting = asyncio.create_task(ledger.acknowledged())
+            await asyncio.sleep(0.002)
+            ledger.append(entry(call_id=f"{number:02} too"))
+            await ledger.acknowledged()
+            await waiting
+            assert len(await _calls(engine)) == 2 * number + 2
     await ledger.close()
 
 
