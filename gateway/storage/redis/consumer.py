@@ -9,16 +9,16 @@ import asyncio
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from gateway.domain.ledger import Entry
-from gateway.storage.redis.group import Group, Message
+from gateway.storage.redis.group import COUNT, Group, Message
 from gateway.storage.redis.streams import FIELD, Client, Streams, decode, encode, pipelined
 from gateway.storage.sql.entries import Stored
 
-_BATCH = 500
-_MANY = 64
+_BATCH = 2000
 _POLL_SECONDS = 0.1
 _IDLE_SECONDS = 0.5
 _LONGEST_PAUSE = 5.0
@@ -57,6 +57,7 @@ class StreamConsumer:
         self._close_seconds = close_seconds
         self._pauses: dict[str, _Pause] = {}
         self._claim_at = 0.0
+        self._more = False
         self._closing = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.stored = 0
@@ -103,6 +104,7 @@ class StreamConsumer:
             claim = True
         else:
             claim = False
+        self._more = False
         lanes = self._streams.lanes(self._client)
         return sum(await asyncio.gather(*(self._lane(name, numbers, claim=claim) for name, numbers in lanes.items())))
 
@@ -112,9 +114,10 @@ class StreamConsumer:
             moved = await self.turn()
             if self._closing.is_set() and not moved:
                 return
-            pause = 0.0 if moved >= _MANY else _POLL_SECONDS if moved else min(max(pause, _POLL_SECONDS) * 1.5, _IDLE_SECONDS)
+            # Also while there is much to do the streams are left alone between turns, so that many entries share a transaction.
+            pause = _POLL_SECONDS if moved else min(max(pause, _POLL_SECONDS) * 1.5, _IDLE_SECONDS)
             with suppress(TimeoutError):
-                async with asyncio.timeout(pause * random.uniform(0.75, 1.25)):  # noqa: S311 — spreads the polls
+                async with asyncio.timeout(0 if self._more else pause * random.uniform(0.75, 1.25)):  # noqa: S311 — spreads the polls
                     await self._closing.wait()
 
     async def _sample(self) -> None:
@@ -140,6 +143,7 @@ class StreamConsumer:
             if claim:
                 await self._take_over(numbers)
             messages = await self.group.read(numbers)
+            self._more |= max(Counter(message.stream for message in messages).values(), default=0) >= COUNT
             await self._move(messages)
         except Exception as error:  # noqa: BLE001 — nobody else moves these entries, so whatever it is, try again
             self.failures += 1

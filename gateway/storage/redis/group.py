@@ -9,22 +9,22 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from redis.exceptions import ResponseError
 
 from gateway.storage.redis.streams import GROUP, Client, Streams, pipelined
 
-_COUNT = 64
+COUNT = 64
+"""The most messages of a stream that are read at once."""
 _CLAIM_COUNT = 1000
 _TIMEOUT_SECONDS = 5.0
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     """A message of a stream; without fields it was deleted before it could be read."""
 
     stream: int
@@ -48,7 +48,7 @@ class Group:
     async def read(self, numbers: Sequence[int]) -> list[Message]:
         """Messages of some streams, those pending here first. A group that is missing, as in an emptied Redis, is made anew."""
         commands = [
-            ("XREADGROUP", "GROUP", GROUP, self.name, "COUNT", _COUNT, "STREAMS", self._streams.names[number], self._from(number))
+            ("XREADGROUP", "GROUP", GROUP, self.name, "COUNT", COUNT, "STREAMS", self._streams.names[number], self._from(number))
             for number in numbers
         ]
         pending = self.own & set(numbers)

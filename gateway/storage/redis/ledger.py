@@ -1,9 +1,10 @@
 """The ledger's way out of a process: into Redis streams, which hold entries until a consumer has moved them to the database.
 
-Entries of one turn of the event loop leave together at its end. Whatever fails is repeated, since the consumer stores each call
-once; and while Redis is away but the database is there, entries go straight to the database. So an entry is lost only with this
-process, or when both are away for so long that more wait than may. With a Cluster each node has its own queue, deadline and
-pause, so that a sick one holds up its own streams alone.
+Entries of one turn of the event loop leave together at its end; those of the twenty milliseconds after it leave together at
+theirs, unless somebody waits for them, since a message costs much more than an entry in it. Whatever fails is repeated, since the
+consumer stores each call once; and while Redis is away but the database is there, entries go straight to the database. So an
+entry is lost only with this process, or when both are away for so long that more wait than may. With a Cluster each node has its
+own queue, deadline and pause, so that a sick one holds up its own streams alone.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from gateway.storage.sql.entries import Stored
 
 _BATCH = 500
 _IN_FLIGHT = 4
+_GATHER_SECONDS = 0.02
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 1.0
 _LOOK_SECONDS = 1.0
@@ -60,6 +62,7 @@ class StreamLedger:
         self._lane_of: list[_Lane] = []
         self._looked = 0.0
         self._turn: asyncio.Handle | None = None
+        self._later: asyncio.TimerHandle | None = None
         self.written = 0
         self.direct = 0
         self.failures = 0
@@ -79,15 +82,22 @@ class StreamLedger:
         self._look()
 
     def append(self, entry: Entry) -> None:
-        """Take an entry; it leaves at the end of this turn of the event loop. Never blocks, never raises."""
+        """Take an entry; it leaves at the end of this turn of the event loop, or some milliseconds later together with others.
+
+        Never blocks, never raises.
+        """
         if not self._lane_of:
             self._look()
         self._lane_of[self.streams.of(entry.account_id)].backlog.append(entry)
-        if self._turn is None:
-            self._turn = asyncio.get_running_loop().call_soon(self._leave)
+        if self._later is None:
+            self._leave_soon()
 
     async def acknowledged(self) -> None:
-        """Return once all that was appended so far is in Redis or the database, or was counted as lost."""
+        """Return once all that was appended so far is in Redis or the database, or was counted as lost.
+
+        It leaves at the end of this turn.
+        """
+        self._leave_soon()
         await asyncio.gather(*(lane.backlog.acknowledged() for lane in list(self._lanes.values())))
 
     async def close(self) -> None:
@@ -98,15 +108,24 @@ class StreamLedger:
         except TimeoutError:
             lost = sum(lane.backlog.give_up() for lane in self._lanes.values())
             _log.error("%d ledger entries are lost: Redis and the database were away to the end", lost)
+        if self._later is not None:
+            self._later.cancel()
         for lane in self._lanes.values():
             await lane.close()
 
+    def _leave_soon(self) -> None:
+        if self._turn is None:
+            self._turn = asyncio.get_running_loop().call_soon(self._leave)
+
     def _leave(self) -> None:
-        self._turn = None
+        if self._later is not None:
+            self._later.cancel()
+        self._turn = self._later = None
         if time.monotonic() - self._looked > _LOOK_SECONDS:
             self._look()
-        for lane in self._lanes.values():
-            lane.send()
+        sent = [lane.send() for lane in self._lanes.values()]
+        if any(sent):
+            self._later = asyncio.get_running_loop().call_later(_GATHER_SECONDS, self._leave)
 
     def _look(self) -> None:
         """See which node has which stream. What waits in a lane stays there: its commands find their way all the same."""
@@ -128,15 +147,20 @@ class _Lane:
         self._ledger = ledger
         self._place = f"Redis at {name}" if name else "Redis"
         self._senders: set[asyncio.Task[None]] = set()
+        self._behind = False
         self._failing_since: float | None = None
         self._try_again_at = 0.0
 
-    def send(self) -> None:
-        """Send what waits, as far as there is room for another batch in flight."""
+    def send(self) -> bool:
+        """Send what waits, as far as there is room for another batch in flight; the rest follows. Returns whether any left."""
+        sent = False
         while self.backlog and len(self._senders) < _IN_FLIGHT:
             sender = asyncio.create_task(self._send(self.backlog.take(_BATCH)))
             self._senders.add(sender)
             sender.add_done_callback(self._sent)
+            sent = True
+        self._behind = bool(self.backlog)
+        return sent
 
     async def close(self) -> None:
         for sender in self._senders:
@@ -145,7 +169,7 @@ class _Lane:
 
     def _sent(self, sender: asyncio.Task[None]) -> None:
         self._senders.discard(sender)
-        if not sender.cancelled():
+        if self._behind and not sender.cancelled():
             self.send()
 
     async def _send(self, batch: Batch) -> None:

@@ -6,6 +6,7 @@ understand each other. What cannot be read or stored goes to `gw:ledger:dead:{p}
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 from zlib import crc32
 
@@ -41,7 +42,7 @@ class Streams:
 
     def of(self, account_id: str) -> int:
         """The number of an account's stream, the same in every process."""
-        return crc32(account_id.encode(errors="replace")) % len(self.names)
+        return _hash(account_id) % len(self.names)
 
     def dead(self, number: int) -> str:
         return f"gw:ledger:dead:{{{number}}}"
@@ -70,6 +71,11 @@ class Streams:
                 node = None
             found.setdefault(node.name if node is not None else "", []).append(number)
         return found
+
+
+@lru_cache(maxsize=65_536)
+def _hash(account_id: str) -> int:
+    return crc32(account_id.encode(errors="replace"))
 
 
 def encode(entries: Sequence[Entry]) -> bytes:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,8 +14,10 @@ from redis.asyncio import Redis
 
 from gateway.domain.faults import StorageUnavailable
 from gateway.domain.ledger import Entry
+from gateway.storage.redis import consumer as stream_consumer
 from gateway.storage.redis.address import Address
 from gateway.storage.redis.consumer import StreamConsumer
+from gateway.storage.redis.group import COUNT
 from gateway.storage.redis.ledger import StreamLedger
 from gateway.storage.redis.streams import Client, Streams
 from gateway.storage.sql.engine import AsyncEngine, create_engine, writing
@@ -91,6 +94,44 @@ async def test_entries_arrive_once_and_the_streams_end_empty(client: Redis, stre
 
 async def _empty(client: Redis, streams: Streams) -> bool:
     return await held(client, streams) == []
+
+
+@ON_SQLITE
+async def test_busy_streams_are_read_at_intervals(client: Redis, streams: Streams, engine: AsyncEngine) -> None:
+    """However many messages come one after the other, they are stored together, some ten times a second."""
+    batches = 0
+
+    async def counted(some: Sequence[Entry]) -> Stored:
+        nonlocal batches
+        batches += 1
+        return await store(engine, some)
+
+    consumer = _consumer(client, streams, engine, store=counted)
+    await consumer.start()
+    started = time.monotonic()
+    for one in entries(200):
+        await add(client, streams, [one])
+        await asyncio.sleep(0.002)
+    await _until(lambda: _empty(client, streams))
+    assert batches <= (time.monotonic() - started) / 0.075 + 1
+    await consumer.close()
+    assert await calls(engine) == _ids(200)
+
+
+@ON_SQLITE
+async def test_a_long_stream_is_read_without_a_pause(
+    client: Redis, streams: Streams, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a turn could not take is taken at once, so that what gathered in an outage is moved as fast as it can be."""
+    monkeypatch.setattr(stream_consumer, "_POLL_SECONDS", 60.0)
+    for one in entries(5 * COUNT):
+        await add(client, streams, [one], number=2)
+    consumer = _consumer(client, streams, engine)
+    await consumer.turn()  # makes the groups
+    await consumer.start()
+    await _until(lambda: _empty(client, streams))
+    await consumer.close()
+    assert await calls(engine) == _ids(5 * COUNT)
 
 
 async def test_a_repeated_delivery_counts_once(client: Redis, streams: Streams, engine: AsyncEngine) -> None:

@@ -10,9 +10,10 @@ from redis.asyncio import Redis
 
 from gateway.domain.faults import StorageUnavailable
 from gateway.domain.ledger import Entry
+from gateway.storage.redis import ledger as stream_ledger
 from gateway.storage.redis.address import Address
 from gateway.storage.redis.ledger import StreamLedger
-from gateway.storage.redis.streams import Streams
+from gateway.storage.redis.streams import Streams, decode
 from gateway.storage.sql.entries import Stored
 from tests.storage.redis.streams import entries, held, messages
 from tests.support.redis_server import RedisServer
@@ -92,12 +93,40 @@ async def test_an_account_has_one_stream(streams: Streams) -> None:
     assert {streams.of(f"acc-{number}") for number in range(100)} == {0, 1, 2, 3}
 
 
-async def test_more_than_one_batch(ledger: StreamLedger, client: Redis, streams: Streams) -> None:
-    """However many entries one turn brings, all of them arrive."""
+async def test_more_than_one_batch(
+    ledger: StreamLedger, client: Redis, streams: Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many entries one turn brings, all of them arrive, as fast as those before them do."""
+    monkeypatch.setattr(stream_ledger, "_GATHER_SECONDS", 60.0)
     for one in entries(5000):
         ledger.append(one)
-    await ledger.acknowledged()
+    async with asyncio.timeout(20):
+        await ledger.acknowledged()
     assert [one.call_id for one in await held(client, streams)] == [f"{number:05}" for number in range(5000)]
+
+
+async def test_turns_that_follow_each_other_leave_together(
+    ledger: StreamLedger, client: Redis, streams: Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first entry leaves at once; those of the time after it gather, and leave as soon as somebody waits for them."""
+    monkeypatch.setattr(stream_ledger, "_GATHER_SECONDS", 1.5)
+    some = [replace(one, account_id="acc-1") for one in entries(8)]
+    ledger.append(some[0])
+    await asyncio.sleep(0)  # now it is on its way
+    for one in some[1:5]:
+        ledger.append(one)
+        await asyncio.sleep(0.01)
+    assert ledger.written == 1
+    assert await held(client, streams) == some[:1]
+    async with asyncio.timeout(1):
+        await ledger.acknowledged()
+    for one in some[5:]:
+        ledger.append(one)
+        await asyncio.sleep(0.01)
+    assert await held(client, streams) == some[:5]
+    await _until(lambda: ledger.written == 8)
+    found = await messages(client, streams.names[streams.of("acc-1")])
+    assert [decode(fields) for fields in found] == [some[:1], some[1:5], some[5:]]
 
 
 async def test_redis_hangs_for_a_while(ledger: StreamLedger, client: Redis, streams: Streams, server: RedisServer) -> None:
