@@ -5,6 +5,7 @@ from dataclasses import astuple, replace
 
 import pytest
 import sqlalchemy as sa
+from msgspec import structs
 
 from gateway.domain.credentials import KeyKind
 from gateway.domain.grants import KeyStatus, Principal
@@ -104,7 +105,7 @@ async def test_filters_and_bounds(engine: AsyncEngine, step: int) -> None:
 @pytest.mark.parametrize("step", STEPS)
 async def test_of_many_groups_some_are_told_apart(engine: AsyncEngine, step: int, apart: list[str]) -> None:
     """A plot of thousands of keys shows those that matter, and all others together, so that its sum is still everybody's."""
-    every = [replace(one, key_id=one.key_id if one.key_id in apart else "the rest") for one in CALLS]
+    every = [structs.replace(one, key_id=one.key_id if one.key_id in apart else "the rest") for one in CALLS]
     expected = [
         replace(point, group=None if point.group == "the rest" else point.group) for point in _expected(step, "key", every)
     ]
