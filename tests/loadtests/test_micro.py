@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from loadtests import opcodes
+from loadtests.micro import calls
 from loadtests.micro.calls import NoNetwork
 from loadtests.micro.step import Step, Together, at_once
 from loadtests.micro.steps import STEPS
@@ -54,3 +56,26 @@ def test_the_command_measures_and_prints_microseconds() -> None:
     (row,) = [line for line in done.stdout.splitlines() if line.startswith("step[tokens estimated]")]
     least, median = map(float, row.split()[2:4])
     assert 0 < least <= median < 1000
+
+
+def test_a_call_executes_no_more_than_it_may() -> None:
+    """The way of a call stays short: its instructions are the same on every machine, so that what makes it longer is seen here."""
+    (step,) = [each for each in calls.STEPS if each.name == "JSON call, bytes to bytes"]
+    with asyncio.Runner(loop_factory=NoNetwork) as runner:
+        instructions, frames = runner.run(opcodes.counted(step))
+    assert 1_000 < instructions.total() / step.per < 7_500
+    assert 50 < frames.total() / step.per < 240
+
+
+def test_the_count_can_be_printed() -> None:
+    """The command lists modules and functions by what a call executes in them, and names the calls that there are."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "loadtests.opcodes", "--functions", "3"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.startswith("JSON call, bytes to bytes: ")
+    assert "gateway/storage/memory/admission.py" in ran.stdout
+    wrong = subprocess.run(
+        [sys.executable, "-m", "loadtests.opcodes", "nothing"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert wrong.returncode == 2
+    assert "JSON call, bytes to bytes" in wrong.stderr
