@@ -1,6 +1,6 @@
 """What a call executes, counted: `python -m loadtests.opcodes [--functions 40] [NAME]`.
 
-Python's own instructions and function calls, for each call of one of the micro-benchmarks' whole calls. The counts are the same on
+Python's own instructions and function calls, for each of the micro-benchmarks' whole calls. The counts are the same on
 every machine and at every load, which times are not; on the machine of docs/performance.md an instruction takes some 15 ns.
 What runs in C (parsers, hashes, the kernel) is not in them.
 """

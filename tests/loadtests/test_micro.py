@@ -59,7 +59,7 @@ def test_the_command_measures_and_prints_microseconds() -> None:
 
 
 def test_a_call_executes_no_more_than_it_may() -> None:
-    """The way of a call stays short: its instructions are the same on every machine, so that what makes it longer is seen here."""
+    """The way of a call stays short: its instructions are the same on every machine, so what makes it longer is seen here."""
     (step,) = [each for each in calls.STEPS if each.name == "JSON call, bytes to bytes"]
     with asyncio.Runner(loop_factory=NoNetwork) as runner:
         instructions, frames = runner.run(opcodes.counted(step))
