@@ -1,19 +1,22 @@
 """A model server with next to no work of its own, to measure what stands before it: `python loadtests/upstream.py PORT`.
 
 What it answers depends on the model: `small` a completion of some 300 bytes; `large` one of 200 KB; `events` 200 events at once,
-as a stream; `slow` an event a second for as long as the client stays, whose text says when it was sent. Every reply names 10
-tokens in and 5 out.
+as a stream; `slow` an event a second for as long as the client stays, whose text says when it was sent; `slow-2` and `slow-5` one
+in two and five seconds. Every reply names 10 tokens in and 5 out.
 """
 
 import asyncio
 import json
+import re
 import sys
 import time
 from typing import Any
 
 import uvloop
 
-MODELS = ("small", "large", "events", "slow")
+SLOW = {"slow": 1, "slow-2": 2, "slow-5": 5}
+"""The models that bring an event now and then, with the seconds from one to the next."""
+MODELS = ("small", "large", "events", *SLOW)
 EVENTS = 200
 LARGE = 200_000
 _USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
@@ -45,13 +48,60 @@ _SMALL = _completion("Hello to the whole wide world, and a good day to everybody
 _BIG = _completion("x" * LARGE)
 _LISTING = _json({"object": "list", "data": [{"id": name, "object": "model"} for name in MODELS]})
 _PIECE = _event(_delta("hello"))
+_SLOW = re.compile(rb'"(slow(?:-\d)?)"')
 _GROUP = 20  # events a write: what a fast model server's kernel hands over at once
+
+
+class Wheel:
+    """The slow streams of one model. Each has its millisecond, so that events are spread evenly over the time between two.
+
+    It turns while there are streams, with one timer for all: one each would be much of the work.
+    """
+
+    def __init__(self, seconds: int) -> None:
+        self._slots: list[list[asyncio.Transport]] = [[] for _ in range(seconds * 1000)]
+        self._next = 0
+        self._turning: asyncio.Task[None] | None = None
+        self._streams = 0
+
+    def add(self, transport: asyncio.Transport) -> None:
+        """Send it events from now on, the first one at once, until it closes."""
+        transport.write(_HEAD + _timed())
+        self._next = (self._next + 619) % len(self._slots)  # a prime: neighbours are far apart, and all slots have their turn
+        self._slots[self._next].append(transport)
+        self._streams += 1
+        if self._turning is None:
+            self._turning = asyncio.create_task(self._turn())
+
+    async def _turn(self) -> None:
+        loop = asyncio.get_running_loop()
+        begun, turned = loop.time(), 0
+        while self._streams:
+            while turned < (loop.time() - begun) * 1000:
+                self._send(turned % len(self._slots))
+                turned += 1
+            await asyncio.sleep(0.001)
+        self._turning = None
+
+    def _send(self, number: int) -> None:
+        slot = self._slots[number]
+        if any(transport.is_closing() for transport in slot):
+            self._streams -= len(slot)
+            slot[:] = [transport for transport in slot if not transport.is_closing()]
+            self._streams += len(slot)
+        for transport in slot:
+            transport.write(_timed())
+
+
+def _timed() -> bytes:
+    return _event(_delta(f"sent {time.monotonic():.6f} ."))
 
 
 class Upstream(asyncio.Protocol):
     """One connection; requests come one at a time, with a content-length."""
 
-    def __init__(self) -> None:
+    def __init__(self, wheels: dict[bytes, Wheel]) -> None:
+        self._wheels = wheels
         self._received = b""
         self._stream: asyncio.Task[None] | None = None
         self._transport: Any = None
@@ -79,8 +129,8 @@ class Upstream(asyncio.Protocol):
             self._transport.write(_LISTING)
         elif b'"events"' in body:
             self._stream = asyncio.create_task(self._events())
-        elif b'"slow"' in body:
-            self._stream = asyncio.create_task(self._slow())
+        elif b'"slow' in body and (slow := _SLOW.search(body)):
+            self._wheels[slow[1]].add(self._transport)
         else:
             self._transport.write(_BIG if b'"large"' in body else _SMALL)
 
@@ -91,15 +141,10 @@ class Upstream(asyncio.Protocol):
             await asyncio.sleep(0)
         self._transport.write(_LAST)
 
-    async def _slow(self) -> None:
-        self._transport.write(_HEAD)
-        while True:
-            self._transport.write(_event(_delta(f"sent {time.monotonic():.6f} .")))
-            await asyncio.sleep(1)
-
 
 async def main(port: int) -> None:
-    server = await asyncio.get_running_loop().create_server(Upstream, "127.0.0.1", port, backlog=4096)
+    wheels = {name.encode(): Wheel(seconds) for name, seconds in SLOW.items()}
+    server = await asyncio.get_running_loop().create_server(lambda: Upstream(wheels), "127.0.0.1", port, backlog=4096)
     print("listening", flush=True)
     await server.serve_forever()
 
