@@ -37,15 +37,16 @@ fmt: $(VENV)/.dev  ## format the code, and mend what ruff can
 screenshots: $(VENV)/.dev  ## picture every page of the console into docs/images/
 	$(BIN)/python -m tests.control.console.screenshots $(SCREENSHOTS_ARGS)
 
-bench: $(VENV)/.bench  ## measure beside nginx and Envoy, about half an hour (needs wrk and nginx: apt-get install wrk nginx-light)
-	$(BIN)/python -m loadtests.bench --streams 1000 --streams 10000 $(BENCH_ARGS)
+bench: $(VENV)/.bench  ## measure beside nginx and Envoy, about half an hour (needs wrk and nginx: apt-get install wrk nginx-light); BENCH_ARGS=--list says what
+	$(BIN)/python -m loadtests.bench $(BENCH_ARGS)
 
 bench-peers: $(VENV)/.bench $(PEERS)/.litellm $(PEERS)/.portkey  ## measure beside LiteLLM's proxy and Portkey's gateway too, an hour (needs npm and 1 GB as well)
 	$(BIN)/python -m loadtests.bench --only direct --only embedded --only shared --only nginx --only envoy --only portkey --only litellm \
-	  --streams 1000 --streams 10000 --name peers $(BENCH_ARGS)
+	  --name peers $(BENCH_ARGS)
 
 bench-quick: $(VENV)/.bench  ## a short look at what a change costs, under two minutes
-	$(BIN)/python -m loadtests.bench --rounds 3 --seconds 2 --case small --case events --case refused --name quick $(BENCH_ARGS)
+	$(BIN)/python -m loadtests.bench --only direct --only embedded --only shared --only nginx --only envoy \
+	  --case small --case events --case refused --rounds 3 --seconds 2 --name quick $(BENCH_ARGS)
 
 bench-micro: $(VENV)/.dev  ## the steps of a call one by one, in microseconds (MICRO_ARGS=--benchmark-autosave, then --benchmark-compare)
 	$(BIN)/python -m pytest loadtests/micro $(MICRO_ARGS)

@@ -1,182 +1,111 @@
 """Side by side on one machine: this gateway, nginx, Envoy, and nothing in between. `make bench`, or `make bench-quick`;
 `make bench-peers` adds Portkey's gateway and LiteLLM's proxy.
 
-Each server has one core, the load and the upstream the other. Runs are interleaved, so that a machine that is slower for a while
-is so for everybody; a figure is the median of its runs, with the least and the most. What is printed goes to loadtests/results/
-too.
+Each server has one core; the load, the upstream, Redis and PostgreSQL have the other. Runs are interleaved, so that a machine
+that is slower for a while is so for everybody; a figure is the median of its runs, with the least and the most. Before a server
+is measured it must have answered a call of each kind rightly. What is printed goes to loadtests/results/ too, with a picture.
 """
 
 import argparse
-import asyncio
 import json
 import os
 import platform
-import statistics
+import signal
 import sys
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from loadtests import other_gateways, peers
-from loadtests.check import check
-from loadtests.load import NotHeld, Sample, Shot, Streams, fire, hold_streams, pinned
-from loadtests.peers import Missing, Peer
-from loadtests.report import markdown, plots
+from loadtests.cases import CASES, NAMES, OTHER_CASES, SERVERS, Lineup
+from loadtests.parts import Run
+from loadtests.peers import OTHER_CORE, Missing, program
+from loadtests.pictures import draw
+from loadtests.report import markdown
 
 RESULTS = Path(__file__).parent / "results"
-_PORT = 19_100
-_UPSTREAM = 19_099
+_PORTS = 15
+_EXAMPLES = """
+  python -m loadtests.bench                                         everything, about half an hour
+  python -m loadtests.bench --case small --only shared --only envoy --rounds 3 --seconds 2
+  python -m loadtests.bench --case latency --rate 2000
+  python -m loadtests.bench --case streams --streams 5000 --name streams
+"""
 
 
-@dataclass(frozen=True)
-class Case:
-    """What is measured: a title, what is sent, and whether bytes a second are what counts."""
-
-    name: str
-    title: str
-    shot: Shot
-
-
-CASES = [
-    Case("small", "small JSON", Shot()),
-    Case("prompt", "100 KB prompt", Shot(prompt=100_000)),
-    Case("large", "200 KB reply", Shot("large")),
-    Case("events", "200 events, streamed", Shot("events", stream=True)),
-    Case("refused", "refused: bad key", Shot(bad_key=True)),
-]
-Maker = Callable[[], AbstractContextManager[Peer]]
-ONLY_IF_NAMED = ("portkey", "litellm")
-
-
-def makers(wanted: list[str]) -> dict[str, Maker]:
-    every: dict[str, Maker] = {
-        "direct": lambda: peers.direct(_UPSTREAM, 1),
-        "embedded": lambda: peers.embedded(_PORT + 1, _UPSTREAM),
-        "shared": lambda: peers.shared(_PORT + 2, _UPSTREAM),
-        "shared-1000": lambda: peers.shared(_PORT + 3, _UPSTREAM, accounts=1000),
-        "nginx": lambda: peers.nginx(_PORT + 4, _UPSTREAM),
-        "envoy": lambda: peers.envoy(_PORT + 5, _UPSTREAM),
-        "portkey": lambda: other_gateways.portkey(_PORT + 6, _UPSTREAM),
-        "litellm": lambda: other_gateways.litellm(_PORT + 7, _UPSTREAM),
-    }
-    return {name: make for name, make in every.items() if name in (wanted or every.keys() - ONLY_IF_NAMED)}
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m loadtests.bench",
+        description=__doc__,
+        epilog=f"examples:{_EXAMPLES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--list", action="store_true", help="say what cases and servers there are, and measure nothing")
+    parser.add_argument("--case", action="append", choices=NAMES, metavar="NAME", help="only this case; as often as wanted")
+    parser.add_argument("--only", action="append", choices=SERVERS, metavar="NAME", help="only this server; as often as wanted")
+    parser.add_argument("--rounds", type=_positive, default=5, help="runs of each case and server (default %(default)s)")
+    parser.add_argument(
+        "--seconds", type=_positive, default=4, help="how long each run takes, in whole seconds (default %(default)s)"
+    )
+    parser.add_argument("--rate", type=float, help="calls a second of the case latency (default: half of the peak of “shared”)")
+    parser.add_argument("--streams", type=_positive, action="append", help="how many to hold open (default: 1000, then 10000)")
+    parser.add_argument("--port", type=_positive, default=19_100, help=f"the first of {_PORTS} ports (default %(default)s)")
+    parser.add_argument("--name", default="latest", help="the name of the results' files (default %(default)s)")
+    return parser.parse_args()
 
 
-def measure(servers: list[Peer], cases: list[Case], rounds: int, seconds: float) -> dict[str, dict[str, list[Sample]]]:
-    """Samples by case and server, in rounds, each server once a round."""
-    found: dict[str, dict[str, list[Sample]]] = {case.name: {peer.name: [] for peer in servers} for case in cases}
-    for case in cases:
-        for round_number in range(rounds + 1):
-            for peer in servers:
-                if case.name in peer.cannot:
-                    continue
-                sample = fire(peer, case.shot, peer.warm_up if round_number == 0 else seconds)
-                if round_number:  # the first one only warms up
-                    found[case.name][peer.name].append(sample)
-        told = ", ".join(
-            f"{name} {statistics.median(sample.calls for sample in samples):,.0f}"
-            for name, samples in found[case.name].items()
-            if samples
-        )
-        print(f"{case.title}: {told} calls/s", flush=True)
-    return found
-
-
-def watch_streams(servers: list[Peer], counts: list[int]) -> dict[str, dict[int, Streams | str]]:
-    """What was seen of so many streams through each server, or why it holds no such number; more are then not tried."""
-    found: dict[str, dict[int, Streams | str]] = {}
-    for peer in servers:
-        if peer.name == "direct":
-            continue
-        for count in sorted(counts):
-            try:
-                streams = asyncio.run(hold_streams(peer, count, 10))
-            except NotHeld as reason:
-                found.setdefault(peer.name, {})[count] = str(reason)
-                print(f"{count:,} streams through {peer.name} are not held: {reason}", flush=True)
-                _let_calm_down(peer)
-                break
-            found.setdefault(peer.name, {})[count] = streams
-            print(
-                f"{count:,} streams through {peer.name}: {streams.bytes_a_stream / 1024:.1f} KiB each, "
-                f"{streams.total_bytes / 2**20:.0f} MiB in all, events {streams.p50:.1f} ms late (p99 {streams.p99:.1f})",
-                flush=True,
-            )
-            time.sleep(1)
-    return found
-
-
-def _let_calm_down(peer: Peer) -> None:
-    """Return once it works at nothing any more, or after a minute: the core is everybody's."""
-    for _ in range(60):
-        before = peer.cpu_seconds()
-        time.sleep(1)
-        if peer.cpu_seconds() - before < 0.1:
-            return
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="runs of each case and server (default 5)")
-    parser.add_argument("--seconds", type=float, default=4.0, help="how long each run takes (default 4)")
-    parser.add_argument(
-        "--only",
-        action="append",
-        default=[],
-        help="only this server: direct, embedded, shared, shared-1000, nginx, envoy, portkey, litellm",
-    )
-    parser.add_argument("--case", action="append", default=[], help=f"only this case ({', '.join(case.name for case in CASES)})")
-    parser.add_argument("--streams", type=int, action="append", default=[], help="also hold so many slow streams")
-    parser.add_argument("--name", default="latest", help="the name of the results' files")
-    given = parser.parse_args()
-    cases = [case for case in CASES if not given.case or case.name in given.case]
-    pinned()
-    started = time.time()
-    with ExitStack() as stack:
-        stack.enter_context(peers.upstream(_UPSTREAM))
-        servers = []
-        for name, make in makers(given.only).items():
-            try:
-                servers.append(stack.enter_context(make()))
-                check(servers[-1])
-            except Missing as missing:
-                print(f"left out: {name} ({missing})", flush=True)
-        found = measure(servers, cases, given.rounds, given.seconds)
-        held = watch_streams(servers, given.streams) if given.streams else {}
-    facts = {"machine": platform.processor() or platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()}
-    facts |= {"rounds": given.rounds, "seconds": given.seconds, "took": round(time.time() - started)}
-    text = markdown({case.name: case.title for case in cases}, found, held, facts | {"notes": _notes(servers, cases)})
-    print("\n" + text)
+    given = _options()
+    if given.list:
+        print("Cases:", *(f"  {name:12} {told}" for name, told in _cases().items()), sep="\n")
+        print("Servers:", *(f"  {name:12} {told}" for name, told in SERVERS.items()), sep="\n")
+        return 0
+    try:
+        program("wrk", "wrk")
+    except Missing as missing:
+        print(missing, file=sys.stderr)
+        return 1
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # servers that were started are stopped then, too
+    os.sched_setaffinity(0, {int(OTHER_CORE)})
+    facts: dict[str, Any] = {"machine": platform.processor() or platform.machine(), "cores": os.cpu_count()}
+    facts |= {"python": platform.python_version(), "load": os.getloadavg(), "rounds": given.rounds, "seconds": given.seconds}
+    run = Run(Lineup(given.only or [], given.port), given.rounds, given.seconds)
+    status = 0
+    try:
+        _measure(run, given)
+    except (KeyboardInterrupt, RuntimeError) as error:  # what was found until then is worth having
+        run.found.note(f"The run was broken off: {error or 'somebody stopped it'}")
+        status = 1
+    facts["took"] = round(time.monotonic() - run.begun)
+    found, text = run.found, markdown(run.found, facts)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{given.name}.md").write_text(text)
-    (RESULTS / f"{given.name}.json").write_text(json.dumps(_plain(found, held, facts), indent=1))
-    plots({case.name: case.title for case in cases}, found, RESULTS / given.name)
-    return 0
+    (RESULTS / f"{given.name}.json").write_text(json.dumps({"facts": facts, **found.plain()}, indent=1) + "\n")
+    draw(found, RESULTS / given.name)
+    print(f"\n{text}\nThis took {facts['took']} s and is in {RESULTS / given.name}.md, .json and .png.")
+    return status
 
 
-def _notes(servers: list[Peer], cases: list[Case]) -> list[str]:
-    """What a reader of the tables has to know of who is in them, and why somebody is not."""
-    absent = [
-        f"Not under “{case.title}”: {', '.join(names)}, since {reason}."
-        for case in cases
-        for reason in sorted({peer.cannot[case.name] for peer in servers if case.name in peer.cannot})
-        if (names := [peer.name for peer in servers if peer.cannot.get(case.name) == reason])
-    ]
-    return [peer.about for peer in servers if peer.about] + absent
+def _cases() -> dict[str, str]:
+    return {case.name: case.title for case in CASES} | OTHER_CASES
 
 
-def _plain(
-    found: dict[str, dict[str, list[Sample]]], held: dict[str, dict[int, Streams | str]], facts: dict[str, Any]
-) -> dict[str, Any]:
-    samples = {case: {name: [asdict(each) for each in row] for name, row in rows.items()} for case, rows in found.items()}
-    streams = {
-        name: {str(count): each if isinstance(each, str) else asdict(each) for count, each in row.items()}
-        for name, row in held.items()
-    }
-    return {"facts": facts, "samples": samples, "streams": streams}
+def _measure(run: Run, given: argparse.Namespace) -> None:
+    names = given.case or NAMES
+    if set(names) & {"latency", *(case.name for case in CASES)}:
+        run.beside_each_other(names, given.rate)
+    if "keys" in names:
+        run.keys()
+    if "streams" in names:
+        run.streams(given.streams or [1_000, 10_000])
+    if "workers" in names:
+        run.workers()
 
 
 if __name__ == "__main__":

@@ -22,13 +22,14 @@ from loadtests.upstream import MODELS
 ENVIRONMENTS = ROOT / "loadtests" / ".peers"
 _PATH = "/v1/chat/completions"
 _KEY = "sk-" + "1" * 38
+_NO_LIMITS = "no limit is counted there"
 
 
 @contextmanager
-def _running(command: Sequence[str], env: Mapping[str, str], folder: str) -> Iterator[int]:
+def _running(command: Sequence[str], env: Mapping[str, str], folder: str, port: int) -> Iterator[int]:
     """A process with this environment and no other; what it started ends with it."""
     settings = [f"{name}={value}" for name, value in {"PATH": os.environ["PATH"], "HOME": folder, **env}.items()]
-    with process(["env", "-i", *settings, *command], MEASURED_CORE, cwd=Path(folder)) as pid:
+    with process(["env", "-i", *settings, *command], MEASURED_CORE, cwd=Path(folder), port=port) as pid:
         try:
             yield pid
         finally:
@@ -75,16 +76,17 @@ def litellm(port: int, upstream_port: int) -> Iterator[Peer]:
         settings = Path(folder) / "config.yaml"
         settings.write_text(json.dumps(_litellm_settings(upstream_port)))  # JSON is YAML
         command = [str(environment / "bin" / "litellm"), "--config", str(settings), "--host", "127.0.0.1", "--port", str(port)]
-        pid = stack.enter_context(_running([*command, "--num_workers", "1", "--run_granian"], _LITELLM_ENV, folder))
-        wait_for(port, "/health/liveliness")
+        pid = stack.enter_context(_running([*command, "--num_workers", "1", "--run_granian"], _LITELLM_ENV, folder, port))
+        wait_for(pid, port, "/health/liveliness")
         yield Peer(
             "LiteLLM",
             port,
             [_KEY],
             [pid],
             path=_PATH,
-            warm_up=5.0,
+            warm_up=5,
             connections=8,
+            cannot={"limited": _NO_LIMITS},
             about=f"LiteLLM is {found.stem.removeprefix('litellm-')} under Granian, without a database. It gets 8 connections, "
             "with which it is as fast as with 32: with more, a run would be over before its streams are.",
         )
@@ -101,8 +103,8 @@ def portkey(port: int, upstream_port: int) -> Iterator[Peer]:
     runtime = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout.strip()
     with tempfile.TemporaryDirectory(prefix="bench-") as home, ExitStack() as stack:
         command = [node, str(folder / "build" / "start-server.js"), f"--port={port}", "--headless"]
-        pid = stack.enter_context(_running(command, {"NODE_ENV": "production"}, home))
-        wait_for(port)
+        pid = stack.enter_context(_running(command, {"NODE_ENV": "production"}, home, port))
+        wait_for(pid, port)
         yield Peer(
             "Portkey",
             port,
@@ -110,7 +112,7 @@ def portkey(port: int, upstream_port: int) -> Iterator[Peer]:
             [pid],
             path=_PATH,
             headers={"x-portkey-provider": "openai", "x-portkey-custom-host": f"http://127.0.0.1:{upstream_port}/v1"},
-            warm_up=8.0,
-            cannot={"refused": "no key is known there"},
+            warm_up=8,
+            cannot={"refused": "no key is known there", "limited": _NO_LIMITS},
             about=f"Portkey's gateway is {version} on Node {runtime.removeprefix('v')}, headless.",
         )
