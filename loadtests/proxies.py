@@ -10,6 +10,10 @@ from typing import Any
 
 from loadtests.peers import MEASURED_CORE, PATH, Missing, Peer, process, program, wait_for
 
+_UNBUFFERED = (
+    "nginx passes replies on at once (proxy_buffering off), as streams need it. With buffering, which would hold events back, it "
+    "has about twice as many 200 KB replies."
+)
 _LIMITED = "/limited"  # where one call a minute is passed on
 
 _NGINX = """
@@ -51,7 +55,7 @@ def nginx(port: int, upstream_port: int) -> Iterator[Peer]:
         settings.write_text(_NGINX.format(folder=folder, key=key, upstream=upstream_port, port=port, limited=_LIMITED))
         pid = stack.enter_context(process([found, "-c", str(settings), "-p", folder], MEASURED_CORE, port=port))
         wait_for(pid, port)
-        yield Peer("nginx", port, [key], [pid], limited=(key, _LIMITED + PATH))
+        yield Peer("nginx", port, [key], [pid], limited=(key, _LIMITED + PATH), about=_UNBUFFERED)
 
 
 def _envoy_settings(port: int, upstream_port: int) -> dict[str, Any]:
