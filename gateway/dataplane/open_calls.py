@@ -17,6 +17,7 @@ from gateway.domain.faults import StorageUnavailable
 
 _log = logging.getLogger(__name__)
 _TICK = 0.5
+_AT_ONCE = 500
 _PATIENCE = 2.0  # with a store that hangs: the leases have to be renewed meanwhile
 
 
@@ -76,13 +77,15 @@ class OpenCalls:
                 _log.exception("the watch over open calls failed once")
 
     async def _look(self) -> None:
-        open_calls = [(call.caller.account_id, call.id, call.caller.epoch) for call, _ in self._calls.values()]
-        if not open_calls:
-            return
+        every = [call for call, _ in self._calls.values()]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_PATIENCE):
-                stale = await self._admissions.renew(open_calls)
-                await asyncio.gather(*(self._cut_if_revoked(*self._calls[one]) for one in stale if one in self._calls))
+                # In parts, between which streams go on: ten thousand at once would hold up their events.
+                for start in range(0, len(every), _AT_ONCE):
+                    some = [(call.caller.account_id, call.id, call.caller.epoch) for call in every[start : start + _AT_ONCE]]
+                    stale = await self._admissions.renew(some)
+                    await asyncio.gather(*(self._cut_if_revoked(*self._calls[one]) for one in stale if one in self._calls))
+                    await asyncio.sleep(0)
 
     async def _cut_if_revoked(self, call: Call, task: asyncio.Task[None]) -> None:
         """Cut a stream whose key would be refused now. A store that is away cuts nobody."""
