@@ -102,7 +102,7 @@ class Gate:
     async def authenticate(self, call: Call, exchange: Exchange) -> None:
         """Find who calls; a key that is known to be disabled is refused here, before its body is read. Raises a 401 or 503."""
         call.digest = self.keys.digest_of(exchange.headers, exchange.fields)
-        call.principal = await self.keys.find(call.digest)
+        call.principal = self.keys.known(call.digest) or await self.keys.find(call.digest)
         if call.principal.status is not KeyStatus.ACTIVE:
             await self.confirm(call)
 
@@ -127,10 +127,14 @@ class Gate:
             self._allowed(principal, body.model, endpoint)
             return _NOTHING
 
-        pair = (call.caller.workspace_id, body.model)
-        if self.waiting.has_line(pair):
-            await self._decide(call, permission)  # who may not call at all is told so, not to wait
-        decision = call.decision = await self.waiting.admit(pair, partial(self._decide, call, question), wait_seconds)
+        if wait_seconds <= 0 and not self.waiting.waiting:
+            decision = await self._decide(call, question)
+        else:
+            pair = (call.caller.workspace_id, body.model)
+            if self.waiting.has_line(pair):
+                await self._decide(call, permission)  # who may not call at all is told so, not to wait
+            decision = await self.waiting.admit(pair, partial(self._decide, call, question), wait_seconds)
+        call.decision = decision
         if decision.answer is Answer.REFUSED:
             raise _limit(decision)
 

@@ -88,11 +88,17 @@ class Keys:
             _bounded(self._digests, self._max_keys)[tag] = known
         return known
 
-    async def find(self, key_digest: bytes) -> Principal:
-        """The principal of a digest, from the cache or the store. Raises InvalidKey, ServiceUnavailable."""
+    def known(self, key_digest: bytes) -> Principal | None:
+        """The principal of a digest, if it is cached."""
         principal = self._known.get(key_digest)
         if principal is not None:
             self.hits += 1
+        return principal
+
+    async def find(self, key_digest: bytes) -> Principal:
+        """The principal of a digest, from the cache or the store. Raises InvalidKey, ServiceUnavailable."""
+        principal = self.known(key_digest)
+        if principal is not None:
             return principal
         until = self._misses.get(key_digest)
         if until is not None:

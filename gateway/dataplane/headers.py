@@ -83,21 +83,22 @@ def upward(headers: Headers, fields: Fields) -> Headers:
     """
     dropped = _dropped(headers, fields, _NOT_UP)
     kept = [field for field in headers if field[0] not in dropped]
-    every = b"\n%s\n" % b"\n".join([field[1] for field in kept])
-    if b" \n" in every or b"\t\n" in every or b"\n " in every or b"\n\t" in every:
-        kept = [(name, value.strip(b" \t")) for name, value in kept]
-    for key in _credentials(headers, fields):
-        if key in every:
-            kept = [field for field in kept if key not in field[1]]
+    if not _is_plain(headers, fields):
+        keys = [value.split()[-1] for name, value in headers if name == b"authorization" and value.strip()]
+        stripped = [(name, value.strip(b" \t")) for name, value in kept]
+        kept = [field for field in stripped if not any(key in field[1] for key in keys)]
     kept += _OURS_UP
     return kept
 
 
-def _credentials(headers: Headers, fields: Fields) -> list[bytes]:
-    """The caller's key, or whatever else stands in its place."""
-    if len(fields) == len(headers):
-        return fields.get(b"authorization", b"").split()[-1:]
-    return [value.split()[-1] for name, value in headers if name == b"authorization" and value.strip()]
+def _is_plain(headers: Headers, fields: Fields) -> bool:
+    """Whether no name is there twice, no value has white space around it, and the key stands in its field alone, as mostly."""
+    if len(fields) != len(headers):
+        return False
+    every = b"\n%s\n" % b"\n".join(fields.values())
+    if b" \n" in every or b"\n " in every or b"\t\n" in every or b"\n\t" in every:
+        return False
+    return every.count(fields.get(b"authorization", b"").rpartition(b" ")[2]) == 1
 
 
 def downward(headers: Headers, fields: Fields) -> Headers:
@@ -106,7 +107,7 @@ def downward(headers: Headers, fields: Fields) -> Headers:
     kept = [field for field in headers if field[0] not in dropped]
     if _LIMITS in b"\n".join(fields):
         kept = [field for field in kept if not field[0].startswith(_LIMITS)]
-    every = b"".join([value for _, value in kept])
+    every = b"".join(fields.values()) if len(fields) == len(headers) else b"".join([value for _, value in kept])
     if len(every.translate(None, _CONTROLS)) == len(every):
         return kept
     return [field for field in kept if len(field[1].translate(None, _CONTROLS)) == len(field[1])]

@@ -132,17 +132,17 @@ class HttpExchange:
 
     async def body(self, hold: Holding) -> bytes:
         """The whole body. Raises BodyTimeout, InvalidBody, ClientGone, and what `hold` raises."""
-        length = self._length()
-        if length is not None:
-            hold.check(length)
-        if self._expects and not self._whole:
-            self._connection.transport.write(_CONTINUE)
-        self._expects = False
         if self._whole:
             raw = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
             hold.add(len(raw))
             self._parts = []
             return raw
+        length = self._length()
+        if length is not None:
+            hold.check(length)
+        if self._expects:
+            self._connection.transport.write(_CONTINUE)
+        self._expects = False
         return await self._rest_of_body(hold)
 
     async def _rest_of_body(self, hold: Holding) -> bytes:

@@ -48,7 +48,12 @@ async def serve(exchange: Exchange, plane: DataPlane) -> None:
     call = begin()
     try:
         await plane.gate.authenticate(call, exchange)
-        endpoint, name = await _route(exchange, call, plane)
+        try:
+            endpoint, name = plane.routes.match(exchange.method, exchange.path)
+        except Refusal:
+            await plane.gate.confirm(call)
+            raise
+        call.endpoint = endpoint.name
         if endpoint.policy is Policy.KEY:
             await _show_models(exchange, call, plane, name)
         else:
@@ -125,16 +130,6 @@ class Settled:
             call.status = call.status or (call.cut.status if call.cut else _CLIENT_CLOSED)
         else:
             call.outcome, call.status = "internal_error", call.status or InternalError.status
-
-
-async def _route(exchange: Exchange, call: Call, plane: DataPlane) -> tuple[Endpoint, str]:
-    try:
-        endpoint, name = plane.routes.match(exchange.method, exchange.path)
-    except Refusal as refusal:
-        await plane.gate.confirm(call)
-        raise refusal from None
-    call.endpoint = endpoint.name
-    return endpoint, name
 
 
 async def _show_models(exchange: Exchange, call: Call, plane: DataPlane, name: str) -> None:

@@ -242,8 +242,10 @@ def _gauges(claims: Sequence[Claim], looked: Sequence[_Looked], now: int, *, tak
     for claim, (_, micro, at) in zip(claims, looked, strict=True):
         if taken:
             micro -= claim.amount * MICRO  # noqa: PLW2901 — what is left
-        reset_us = buckets.until(claim.capacity, micro, at, claim, now)
-        gauges.append(Gauge(claim, micro // MICRO if micro > 0 else 0, reset_us))
+        # As `buckets.until` reckons it: this runs four times a call.
+        whole, rest = divmod(claim.capacity * MICRO - micro, claim.limit)
+        reset_us = whole * 60 + -(-rest * 60 // claim.limit) - (now - at)
+        gauges.append(Gauge(claim, micro // MICRO if micro > 0 else 0, max(0, reset_us)))
     return tuple(gauges)
 
 
