@@ -20,7 +20,7 @@ from gateway.storage.sql.entries import Stored
 
 _BATCH = 500
 _IN_FLIGHT = 4
-_GATHER_SECONDS = 0.02
+_GATHER_SECONDS = 0.01
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 1.0
 _LOOK_SECONDS = 1.0
