@@ -101,7 +101,7 @@ async def test_tokens_with_debt(start: Start) -> None:
         assert statuses == {200: admitted, 429: CALLS - admitted}
         (claim,) = {ask.claims[1] for what, ask, _ in log if what == "admit" and ask.claims[1].kind is Kind.TOKENS} - {None}
         assert admitted == 2000 // claim.amount, "each was admitted by its estimate"
-        (bucket,) = [bucket for key, bucket in running.admissions._accounts[claim.owner].buckets.items() if key[1] == Kind.TOKENS]
+        bucket = running.admissions._accounts[claim.owner].cells[claim.bucket]
         assert bucket.micro == (2000 - admitted * 1000) * buckets.MICRO, "the truth was charged, into debt"
         refused = await running.chat(key)
         assert refused.json()["error"]["code"] == "insufficient_quota"

@@ -103,6 +103,7 @@ def test_a_key_copied_by_hand_counts(console: Console) -> None:
         expect(dialog).not_to_be_visible()
         dialog = add(page)
         dialog.get_by_role("button", name="Copy: Environment").click()
+        expect(dialog.get_by_role("status")).to_have_text("Copied")
         page.keyboard.press("Escape")
         expect(dialog).not_to_be_visible()
 

@@ -94,7 +94,8 @@ def test_link_to_a_new_password(console: Console) -> None:
         expect(dialog.locator("[data-link-for]")).to_have_text(kim.email)
         check_accessible(page)
         link = dialog.locator("[data-link]").inner_text()
-        dialog.get_by_role("button", name="Done").click()
+        with page.expect_navigation():
+            dialog.get_by_role("button", name="Done").click()
         expect(page.get_by_role("dialog")).to_have_count(0)
         assert link.rpartition("/")[2] not in page.content()
         other.goto(link)
