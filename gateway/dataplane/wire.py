@@ -83,10 +83,13 @@ def edited(body: Body, *, model: str | None = None, include_usage: bool = False)
 
 
 def _refuse_two_readings(raw: bytes, fields: dict[str, msgspec.Raw]) -> None:
-    exact = b"\\u" in raw  # a name may be spelt with escapes: only the whole reading tells
+    # Without white space between its members, and with each once and spelt without escapes, an object has no byte more than this.
+    plain = len(raw) == 1 + sum([len(name) + len(value) + 4 for name, value in fields.items()])
+    # A name may be spelt with escapes: only the whole reading tells. The first question takes a hundredth of the second's time.
+    exact = not plain and b"\\" in raw and b"\\u" in raw
     for name in fields:
         if name in _GUARDED:
-            exact = exact or raw.count(_NEEDLES[name]) > 1
+            exact = exact or (not plain and raw.count(_NEEDLES[name]) > 1)
         elif name.casefold() in _GUARDED:
             raise InvalidParameter(f"field {name!r}", message=f"`{name}` must be spelt `{name.casefold()}`.", param=name)
     if not exact:
