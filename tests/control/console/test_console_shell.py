@@ -246,6 +246,7 @@ def test_the_switcher_is_used_by_keyboard(browser: Browser, address: str) -> Non
         page.keyboard.press("Escape")
         expect(switcher).to_be_focused()
         switcher.press("Enter")
+        expect(search).to_be_focused()  # it is emptied as it opens
         search.fill("no such workspace")
         expect(page.get_by_text("No workspace has this")).to_be_visible()
         search.fill("0199")
