@@ -64,6 +64,12 @@ def test_the_caller_s_key_goes_up_in_no_field() -> None:
     assert up(given) == [(b"x-a", b"sk-2"), *_OURS]
 
 
+def test_the_caller_s_key_goes_up_in_no_field_of_a_plain_request() -> None:
+    """So it is where nothing else of the request is out of the ordinary."""
+    given = [(b"authorization", b"Bearer sk-1"), (b"x-auth", b"Token sk-1;v=2"), (b"x-a", b"sk-2")]
+    assert up(given) == [(b"x-a", b"sk-2"), *_OURS]
+
+
 def test_white_space_around_a_value_does_not_go_up() -> None:
     """It is no part of the value, and a client library that is strict about it would refuse to send the request at all."""
     assert up([(b"x-a", b"1 \t"), (b"x-b", b" \xff 2 "), (b"x-c", b"")])[:3] == [

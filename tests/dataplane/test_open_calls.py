@@ -151,3 +151,16 @@ async def test_stopping_twice_or_before_the_start_is_harmless() -> None:
         w.open_calls.start()
         await w.open_calls.stop()
         await w.open_calls.stop()
+
+
+async def test_every_part_of_the_open_calls_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls are looked at in parts, and those of the last part are cut like those of the first."""
+    monkeypatch.setattr(open_calls, "_AT_ONCE", 2)
+    async with _watched() as w:
+        w.upstreams.serve(MODEL, *(events(chunk("a"), asyncio.Event()) for _ in range(5)))
+        exchanges = [w.exchange(_STREAMED) for _ in range(5)]
+        tasks = [w.begin(exchange) for exchange in exchanges]
+        await until(lambda: all(exchange.written for exchange in exchanges))
+        await w.change(gone=True)
+        await asyncio.wait_for(asyncio.gather(*tasks), 2)
+        assert {row.outcome for row in w.ledger.rows} == {"key_cut"}

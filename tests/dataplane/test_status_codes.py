@@ -305,3 +305,21 @@ async def test_an_upstream_s_own_errors_pass_unchanged() -> None:
             False,
         )
         w.at_rest()
+
+
+async def test_a_repeated_key_is_refused_however_well_it_is_known() -> None:
+    """Two Authorization fields are a 401 also where each alone is let in, and was before: which one counts is not ours to say."""
+    async with world() as w:
+        w.upstreams.serve(MODEL, completion())
+        assert (await w.call()).status == 200
+        again = (b"authorization", b"Bearer " + w.key.text.encode())
+        assert (await w.call(None, again)).status == 401
+
+
+async def test_a_model_s_new_limits_hold_for_keys_that_have_called() -> None:
+    """What is worked out of a key's policy and a model is worked out anew when the catalogue has another model of that name."""
+    async with world(limits=Limits(rpm=10)) as w:
+        w.upstreams.serve(MODEL, completion())
+        assert (await w.call()).header("x-ratelimit-limit-requests") == "10"
+        w.catalogue.known[MODEL] = Model(MODEL, limits=Limits(rpm=20))
+        assert (await w.call()).header("x-ratelimit-limit-requests") == "20"

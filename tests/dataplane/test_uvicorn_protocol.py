@@ -8,8 +8,10 @@ import json
 import pytest
 import uvicorn
 from uvicorn.protocols.http import httptools_impl
+from uvicorn.server import ServerState
 
 from gateway.dataplane.uvicorn_protocol import EdgeProtocol
+from loadtests.micro.step import Sink
 from tests.dataplane.edge_server import Client, edge
 from tests.dataplane.world import MODEL, chunk, completion, events, until, world
 
@@ -294,3 +296,19 @@ def test_uvicorn_still_has_the_names_that_are_touched() -> None:
     assert "self._start_asgi_task(self.cycle, app)" in protocol
     assert "except httptools.HttpParserError" in protocol
     assert uvicorn.__version__.startswith("0.54.")
+
+
+async def test_a_client_that_leaves_before_its_task_begins_is_forgotten() -> None:
+    """A task that is cancelled before its first step leaves nothing behind that an ending server would wait for."""
+    edge_class = EdgeProtocol.configured()
+    state, config = (
+        ServerState(),
+        uvicorn.Config(lambda: None, interface="asgi3", http=edge_class, lifespan="off", log_config=None),
+    )
+    protocol = edge_class(config, state, {}, asyncio.get_running_loop())
+    protocol.connection_made(Sink())
+    protocol.data_received(b"GET /compatible-mode/v1/models HTTP/1.1\r\nhost: x\r\n\r\n")
+    assert len(state.tasks) == 1
+    protocol.connection_lost(None)
+    await asyncio.sleep(0)
+    assert not state.tasks
