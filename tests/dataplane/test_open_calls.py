@@ -156,6 +156,7 @@ async def test_stopping_twice_or_before_the_start_is_harmless() -> None:
 async def test_every_part_of_the_open_calls_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls are looked at in parts, and those of the last part are cut like those of the first."""
     monkeypatch.setattr(open_calls, "_AT_ONCE", 2)
+    monkeypatch.setattr(open_calls, "_TICK", 60.0)  # one look has to do
     async with _watched() as w:
         w.upstreams.serve(MODEL, *(events(chunk("a"), asyncio.Event()) for _ in range(5)))
         exchanges = [w.exchange(_STREAMED) for _ in range(5)]
