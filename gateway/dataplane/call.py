@@ -13,7 +13,12 @@ from gateway.domain.usage import Usage
 
 
 class Call(msgspec.Struct):
-    """A call's facts, written by the steps that learn them. Times are `time.monotonic()` seconds; `at` is Unix milliseconds."""
+    """A call's facts, written by the steps that learn them. Times are `time.monotonic()` seconds; `at` is Unix milliseconds.
+
+    `sent_at` is when the request was first handed to a deployment, `answered_at` when the reply that counts was there, its head,
+    or nothing more was hoped for. `upstream_seconds` is all that the call waited for upstreams, `client_seconds` for its client's
+    body and for it to take bytes; both are whole once the call has ended.
+    """
 
     at: int
     started: float
@@ -36,6 +41,14 @@ class Call(msgspec.Struct):
     events: int = 0
     reply_bytes: int = 0
     first_byte: float | None = None
+    # when it came so far, 0.0 where it did not; and what it waited for others, in seconds
+    authenticated_at: float = 0.0
+    read_at: float = 0.0
+    admitted_at: float = 0.0
+    sent_at: float = 0.0
+    answered_at: float = 0.0
+    upstream_seconds: float = 0.0
+    client_seconds: float = 0.0
     # the end
     status: int = 0
     outcome: str = "ok"

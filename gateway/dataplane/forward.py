@@ -4,6 +4,7 @@ Another deployment is tried after a connection that failed or was lost without a
 one; never after a time-out, for which the client has waited long enough. The last answer is the one that counts.
 """
 
+import time
 from dataclasses import dataclass
 
 from gateway.dataplane import wire
@@ -43,6 +44,8 @@ class Forwarder:
             call.deployment = deployment
             raw = _on_the_wire(body, endpoint, deployment)
             fault, reply = None, None
+            begun = time.monotonic()
+            call.sent_at = call.sent_at or begun
             try:
                 call.sent = True
                 reply = await self.upstreams.send(deployment, endpoint.path, sent, raw)
@@ -55,6 +58,10 @@ class Forwarder:
                     break
             else:
                 self.upstreams.report(deployment, healthy=reply.status not in _UNWELL)
+            finally:
+                call.answered_at = time.monotonic()
+                if reply is None:
+                    call.upstream_seconds += call.answered_at - begun
             deployment = self.upstreams.choose(body.model, tried) if reply is None or reply.status in _RETRIED else None
             if reply is not None:
                 if deployment is None:
@@ -63,6 +70,7 @@ class Forwarder:
                         return reply
                     fault = UpstreamFault(f"it answered {reply.status}", reached=True)
                 await reply.close()
+                call.upstream_seconds += reply.waited
         raise _refusal(fault, call, body.model) from fault
 
 

@@ -5,6 +5,7 @@ by a few attributes of that cycle, which are here too (`uvicorn_protocol` lists 
 """
 
 import asyncio
+import time
 from typing import Any, Final, Protocol
 
 from gateway.dataplane.ports import ClientGone, Holding
@@ -87,6 +88,7 @@ class HttpExchange:
         "response_complete",
         "response_started",
         "task",
+        "waited",
     )
 
     message_event = _EVENT
@@ -110,6 +112,7 @@ class HttpExchange:
         self._size = 0
         self._whole = False
         self._late = False
+        self.waited = 0.0
         self._waiter: asyncio.Future[None] | None = None
         self._out: list[bytes] = []
         self._chunked = False
@@ -147,6 +150,7 @@ class HttpExchange:
 
     async def _rest_of_body(self, hold: Holding) -> bytes:
         taken: list[bytes] = []
+        begun = time.monotonic()
         try:
             async with asyncio.timeout(self._connection.body_seconds):
                 while True:
@@ -164,6 +168,7 @@ class HttpExchange:
             raise BodyTimeout from None
         finally:
             self._waiter = None
+            self.waited += time.monotonic() - begun
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -262,6 +267,7 @@ class HttpExchange:
 
     async def _drain(self) -> None:
         """Wait until the client has taken enough; one that takes nothing for too long is left. Raises ClientGone."""
+        begun = time.monotonic()
         try:
             async with asyncio.timeout(self._connection.write_seconds):
                 await self._connection.flow.drain()
@@ -269,6 +275,8 @@ class HttpExchange:
             self.gone = True
             self._connection.transport.abort()
             raise ClientGone from None
+        finally:
+            self.waited += time.monotonic() - begun
         self._check()
 
     async def end(self) -> None:

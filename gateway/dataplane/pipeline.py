@@ -6,6 +6,7 @@ becomes the reply. From admission on, `Settled` has every call settled and recor
 
 import asyncio
 import logging
+import time
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -48,6 +49,7 @@ async def serve(exchange: Exchange, plane: DataPlane) -> None:
     call = begin()
     try:
         await plane.gate.authenticate(call, exchange)
+        call.authenticated_at = time.monotonic()
         try:
             endpoint, name = plane.routes.match(exchange.method, exchange.path)
         except Refusal:
@@ -78,22 +80,26 @@ async def serve(exchange: Exchange, plane: DataPlane) -> None:
         _log.exception("call %s failed inside the gateway", call.id)
         await answers.refuse(exchange, call, InternalError())
     finally:
+        call.client_seconds = exchange.waited
         plane.metrics.answered(call.endpoint, call.status, call.outcome)
 
 
 async def _serve_model(exchange: Exchange, call: Call, plane: DataPlane, endpoint: Endpoint) -> None:
     with plane.bodies.hold() as hold:
         body = wire.read(await exchange.body(hold))
+        call.read_at = time.monotonic()
         call.asked = body.model
         call.stream, call.body_bytes, call.choices = body.stream and endpoint.streams, len(body.raw), body.choices
         with Settled(exchange, call, plane):
             await plane.gate.admit(call, body, endpoint, patience(exchange.fields))
+            call.admitted_at = time.monotonic()
             reply = await plane.forwarder.forward(call, body, endpoint, exchange.headers, exchange.fields)
             try:
                 hide_usage = call.stream and not body.include_usage
                 await relay(exchange, call, reply, hide_usage=hide_usage, before_end=plane.meter.before_end)
             finally:
                 await reply.close()
+                call.upstream_seconds += reply.waited
 
 
 class Settled:

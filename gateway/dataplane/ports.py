@@ -15,13 +15,15 @@ class Exchange(Protocol):
     """One request and its reply, as a client sees them.
 
     `path` is as the client sent it, without the query; `fields` are the headers by name. `gone` says that the client has left;
-    from then on every method raises ClientGone, and the task that serves the exchange is cancelled.
+    from then on every method raises ClientGone, and the task that serves the exchange is cancelled. `waited` is how many seconds
+    the exchange waited for its client: for the rest of the body, and for it to take bytes.
     """
 
     method: str
     path: str
     headers: Headers
     gone: bool
+    waited: float
 
     @property
     def fields(self) -> Fields: ...
@@ -106,10 +108,16 @@ class Admissions(Protocol):
 
 
 class Reply(Protocol):
-    """An upstream's reply, its head read. Whoever gets one closes it, whatever happens; closing twice is harmless."""
+    """An upstream's reply, its head read. Whoever gets one closes it, whatever happens; closing twice is harmless.
+
+    `waited` is how many seconds were spent waiting for it: for a connection, its head, and each part of its body.
+    """
 
     status: int
     headers: Headers
+
+    @property
+    def waited(self) -> float: ...
 
     @property
     def fields(self) -> Fields: ...

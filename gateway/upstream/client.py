@@ -1,6 +1,7 @@
 """One HTTP/1.1 call to an upstream over pooled connections of our own (`http1`)."""
 
 import ssl
+import time
 from collections.abc import Awaitable
 
 from gateway.domain.faults import UnsendableRequest, UpstreamFault
@@ -19,7 +20,7 @@ _LONGEST_TICK = 0.25
 class HttpReply:
     """An upstream's reply, its head read; see `dataplane.ports.Reply`."""
 
-    __slots__ = ("_connection", "_origin", "_pool", "fields", "headers", "status")
+    __slots__ = ("_connection", "_origin", "_pool", "_waited", "connecting", "fields", "headers", "status")
 
     def __init__(self, connection: Connection, origin: Origin, pool: Pool) -> None:
         self.status = connection.status
@@ -28,6 +29,13 @@ class HttpReply:
         self._connection: Connection | None = connection
         self._origin = origin
         self._pool = pool
+        self.connecting = 0.0
+        self._waited = 0.0
+
+    @property
+    def waited(self) -> float:
+        """Seconds spent waiting for the connection, the head, and the parts of the body."""
+        return self.connecting + (self._waited if self._connection is None else self._connection.waited)
 
     def chunk(self) -> Awaitable[bytes]:
         """The next bytes of the body as they come, decoded from their framing only; empty at its end.
@@ -42,6 +50,7 @@ class HttpReply:
         """Give the connection back, or break it if the body was not read to its end. Never waits."""
         connection, self._connection = self._connection, None
         if connection is not None:
+            self._waited = connection.waited
             self._pool.give_back(self._origin, connection)
 
 
@@ -97,13 +106,20 @@ class HttpClient:
         to = self._target(upstream)
         length = len(body) if body or method == "POST" else None
         head = head_of(_METHODS[method], to, path.encode("ascii", "strict"), headers, length)
-        connection = self._pool.kept(to.origin) or await self._pool.take(to.origin)
+        connecting, connection = 0.0, self._pool.kept(to.origin)
+        if connection is None:
+            begun = time.monotonic()
+            connection = await self._pool.take(to.origin)
+            connecting = time.monotonic() - begun
         reply = await self._exchange(connection, to.origin, head, body, method)
         if reply is None:
+            begun = time.monotonic()
             connection = await self._pool.take(to.origin, fresh=True)
+            connecting += time.monotonic() - begun
             reply = await self._exchange(connection, to.origin, head, body, method)
         if reply is None:
             raise UpstreamFault("the connection was closed without a reply", reached=True)
+        reply.connecting = connecting
         return reply
 
     async def _exchange(self, connection: Connection, origin: Origin, head: bytes, body: bytes, method: str) -> HttpReply | None:

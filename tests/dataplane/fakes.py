@@ -93,6 +93,7 @@ class ScriptedReply:
         self._steps: Iterator[bytes | Exception | asyncio.Event] | None = None
         self.pulled = 0
         self.closed = 0
+        self.waited = 0.0
 
     async def chunk(self) -> bytes:
         self._steps = self._steps or iter(self.script)
@@ -191,6 +192,7 @@ class RecordingExchange:
         self.headers = headers
         self.fields = dict(headers)
         self.gone = False
+        self.waited = 0.0
         self.status = 0
         self.reply_headers: Headers = []
         self.written: list[bytes] = []

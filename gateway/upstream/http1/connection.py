@@ -6,6 +6,7 @@ reply's end. Whatever is wrong with a reply, its connection is broken and never 
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, cast
@@ -34,10 +35,12 @@ class Connection(asyncio.Protocol):
 
     `deadline` is when (in the loop's time) whoever waits has waited long enough, `NEVER` while nobody does; a task of the pool
     calls `expire` after it. `freed` is called once an exchange has ended and the connection can take another, `lost` when it is
-    gone.
+    gone. `waited` is how many seconds this exchange waited for the upstream so far: until something came, not until somebody had
+    the time to look at it.
     """
 
     __slots__ = (
+        "_begun",
         "_chunked",
         "_chunks",
         "_close_delimited",
@@ -58,6 +61,7 @@ class Connection(asyncio.Protocol):
         "_reading",
         "_unwritten",
         "_waiter",
+        "_woken_at",
         "born",
         "closed",
         "deadline",
@@ -71,6 +75,7 @@ class Connection(asyncio.Protocol):
         "status",
         "transport",
         "used",
+        "waited",
     )
 
     def __init__(self, lost: Callable[["Connection"], None], *, most_head: int) -> None:
@@ -89,6 +94,7 @@ class Connection(asyncio.Protocol):
         self._parser: Any = None
         self._unwritten = False
         self._waiter: asyncio.Future[None] | None = None
+        self._begun = self._woken_at = self.waited = 0.0
         self._fault: UpstreamFault | None = None
         self._done = True
         self._reading = False
@@ -113,16 +119,21 @@ class Connection(asyncio.Protocol):
         self._done = self._keep = self._paused = False
         self._fault = None
         self._reading = True
+        self.waited = 0.0
         self.deadline = self._loop.time() + first_byte
         if len(body) <= _JOINED:
             self.transport.write(head + body)
         else:
             self.transport.writelines((head, body))
+        self._begun = time.monotonic()
 
     async def reply(self) -> None:
         """Return once the head of the final reply is read. Raises UpstreamFault, UpstreamTimedOut."""
-        while self._in_head and self._fault is None:
-            await self._woken()
+        try:
+            while self._in_head and self._fault is None:
+                await self._woken()
+        finally:
+            self._waited(self._begun)
         if self._in_head and self._fault is not None:
             raise self._fault
 
@@ -134,7 +145,11 @@ class Connection(asyncio.Protocol):
             if self._done:
                 return b""
             self.deadline = self._loop.time() + self.idle
-            await self._woken()
+            begun = time.monotonic()
+            try:
+                await self._woken()
+            finally:
+                self._waited(begun)
             self.deadline = NEVER  # a client that takes its time is no upstream that is silent
         if len(self._chunks) == 1:
             part = self._chunks.popleft()
@@ -194,9 +209,14 @@ class Connection(asyncio.Protocol):
     def _wake(self) -> None:
         waiter = self._waiter
         if waiter is not None:
+            self._woken_at = time.monotonic()
             self._waiter = None
             if not waiter.done():
                 waiter.set_result(None)
+
+    def _waited(self, begun: float) -> None:
+        """Somebody waited from `begun` until the upstream sent something, or until now if it did not."""
+        self.waited += (self._woken_at if self._woken_at >= begun else time.monotonic()) - begun
 
     def _fail(self, fault: UpstreamFault) -> None:
         if self._fault is None and not self._done:
