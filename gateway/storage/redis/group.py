@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
+from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import ResponseError
 
 from gateway.storage.redis.streams import GROUP, Client, Streams, pipelined
@@ -44,27 +45,36 @@ class Group:
         self.own: set[int] = set()
         self._client = client
         self._streams = streams
+        self._keys = [name.encode() for name in streams.names]
 
     async def read(self, numbers: Sequence[int]) -> list[Message]:
         """Messages of some streams, those pending here first. A group that is missing, as in an emptied Redis, is made anew."""
-        commands = [
-            ("XREADGROUP", "GROUP", GROUP, self.name, "COUNT", COUNT, "STREAMS", self._streams.names[number], self._from(number))
-            for number in numbers
-        ]
+        # A Cluster takes a command for each stream. Anywhere else one is read with all others: of most there is nothing to tell.
+        parts = [[number] for number in numbers] if isinstance(self._client, RedisCluster) else [numbers]
+        commands = [self._read_command(part) for part in parts]
         pending = self.own & set(numbers)
         # Whatever is delivered but does not arrive here is pending here.
         self.own |= set(numbers)
         answers = await self._pipelined(commands)
         found: list[Message] = []
-        for number, answer in zip(numbers, answers, strict=True):
+        for part, answer in zip(parts, answers, strict=True):
             if isinstance(answer, Exception):
                 continue
-            messages = [Message(number, id_, fields) for id_, fields in _delivered(answer)]
-            found += messages
-            if not (number in pending and messages):
-                self.own.discard(number)
-        await self._mend(numbers, answers)
+            delivered = _delivered(answer)
+            for number in part:
+                messages = [Message(number, id_, fields) for id_, fields in delivered.get(self._keys[number], ())]
+                found += messages
+                if not (number in pending and messages):
+                    self.own.discard(number)
+        await self._mend(
+            [number for part in parts for number in part], [each for part, each in zip(parts, answers, strict=True) for _ in part]
+        )
         return found
+
+    def _read_command(self, numbers: Sequence[int]) -> tuple[Any, ...]:
+        names = [self._streams.names[number] for number in numbers]
+        after = ["0" if number in self.own else ">" for number in numbers]
+        return ("XREADGROUP", "GROUP", GROUP, self.name, "COUNT", COUNT, "STREAMS", *names, *after)
 
     async def end(self, messages: Iterable[Message]) -> None:
         """These messages are done with: delete them, and let them be pending no more.
@@ -136,28 +146,27 @@ class Group:
         missing = [number for number, error in failed.items() if isinstance(error, ResponseError) and "NOGROUP" in str(error)]
         if missing:
             commands = [("XGROUP CREATE", self._streams.names[number], GROUP, "0", "MKSTREAM") for number in missing]
-            made = await self._pipelined(commands)
-            _raise_first(answer for answer in made if "BUSYGROUP" not in str(answer))
-            self.own -= set(missing)
-            _log.info("made the consumer group of %d ledger streams", len(missing))
+            # One stream whose group is missing fails the reading of all that were asked for with it.
+            answers = await self._pipelined(commands)
+            _raise_first(answer for answer in answers if "BUSYGROUP" not in str(answer))
+            made = [number for number, answer in zip(missing, answers, strict=True) if not isinstance(answer, Exception)]
+            self.own -= set(made)
+            _log.info("made the consumer group of %d ledger streams", len(made))
         _raise_first(error for number, error in failed.items() if number not in missing)
-
-    def _from(self, number: int) -> str:
-        return "0" if number in self.own else ">"
 
     async def _pipelined(self, commands: Sequence[tuple[Any, ...]], **options: Any) -> list[Any]:
         async with asyncio.timeout(_TIMEOUT_SECONDS):
             return await pipelined(self._client, commands, **options)
 
 
-def _delivered(answer: Any) -> list[tuple[bytes, Mapping[bytes, bytes]]]:
-    """What one stream delivered, in any of the shapes that redis-py gives it, which follow the protocol spoken."""
+def _delivered(answer: Any) -> dict[bytes, list[tuple[bytes, Mapping[bytes, bytes]]]]:
+    """What each stream delivered, in any of the shapes that redis-py gives it, which follow the protocol spoken."""
     if not answer:
-        return []
-    messages = next(iter(answer.values())) if isinstance(answer, dict) else answer[0][1]
-    if messages and isinstance(messages[0], list):
-        messages = messages[0]
-    return list(messages)
+        return {}
+    found = {}
+    for name, messages in answer.items() if isinstance(answer, dict) else answer:
+        found[name] = messages[0] if messages and isinstance(messages[0], list) else list(messages)
+    return found
 
 
 def _raise_first(answers: Iterable[object]) -> None:

@@ -39,6 +39,7 @@ __all__ = [
     "transaction",
     "write_at_once",
     "writing",
+    "writing_at_once",
 ]
 
 _WRITE = "gateway_write"
@@ -147,6 +148,21 @@ async def writing(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """A write transaction, committed when the block ends and rolled back when it raises. Raises StorageUnavailable."""
     async with transaction(engine) as connection, connection.begin():
         yield connection
+
+
+@asynccontextmanager
+async def writing_at_once(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """As `writing`, for one statement on PostgreSQL: it is a transaction of its own where it can be, which saves two round trips.
+
+    Not so through PgBouncer (see `reading`).
+    """
+    if not engine.get_execution_options().get(_LONE_STATEMENTS):
+        async with writing(engine) as connection:
+            yield connection
+        return
+    with _faults(StorageUnavailable):
+        async with engine.connect() as connection:
+            yield await connection.execution_options(isolation_level="AUTOCOMMIT")
 
 
 async def write_at_once(engine: AsyncEngine, work: Callable[[sqlite3.Connection], _Answer]) -> _Answer:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from gateway.domain.ledger import Entry
-from gateway.storage.sql.engine import AsyncEngine, writing
+from gateway.storage.sql.engine import AsyncEngine, writing_at_once
 from gateway.storage.sql.tables import api_keys, ledger, usage_days, usage_hours
 from gateway.storage.sql.usage_hours import roll_up
 
@@ -23,7 +23,7 @@ async def insert_absent(engine: AsyncEngine, entries: Sequence[Entry]) -> int:
     """Store entries that are absent. Returns how many rows were inserted. Raises also ValueError, OverflowError: a bad value."""
     first = {entry.call_id: entry for entry in reversed(entries)}
     batch = _encode(list(first.values())).decode()
-    async with writing(engine) as connection:
+    async with writing_at_once(engine) as connection:
         return (await connection.execute(_INSERT, {"batch": batch})).scalar_one()
 
 
