@@ -74,6 +74,7 @@ class Call(msgspec.Struct):
         return self.decision is not None and self.decision.answer is Answer.ADMITTED
 
 
-def begin() -> Call:
+def begin(started: float) -> Call:
+    """A call whose headers came at the time `started`."""
     at = time.time_ns() // 1_000_000
-    return Call(at=at, started=time.monotonic(), id=call_id(at))
+    return Call(at=at, started=started, id=call_id(at))

@@ -47,7 +47,7 @@ class DataPlane:
 
 async def serve(exchange: Exchange, plane: DataPlane) -> None:
     """Answer one request, from its headers to its ledger entry."""
-    call = begin()
+    call = begin(exchange.started)
     try:
         await plane.gate.authenticate(call, exchange)
         call.authenticated_at = time.monotonic()
