@@ -7,6 +7,7 @@ from typing import Annotated, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict
 
+from gateway.config_metrics import MetricsTable
 from gateway.config_values import (
     BaseUrl,
     Credential,
@@ -296,6 +297,7 @@ class Settings(_Table):
     cache: Cache = Cache()
     ledger: Ledger = Ledger()
     console: Console = Console()
+    metrics: MetricsTable = MetricsTable()
     log: Log = Log()
     upstreams: tuple[UpstreamTable, ...] = ()
 
@@ -336,10 +338,12 @@ class Settings(_Table):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Secrets:
-    """The secrets in use, set or made: the admin token, and the pepper of the keys' digests. `repr` shows neither."""
+    """The secrets in use, set or made: the admin token, the pepper of the keys' digests, and the token for metrics
+    if there is one. `repr` shows none."""
 
     admin_token: str = field(repr=False)
     key_pepper: bytes = field(repr=False)
+    metrics_token: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

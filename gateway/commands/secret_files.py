@@ -18,7 +18,9 @@ def obtain(settings: Settings) -> tuple[Secrets, list[str]]:
     """The secrets, those that are not set made on first use, and warnings. Raises Failure where a file cannot be used."""
     token, token_warnings = _one(settings, "admin_token", TOKEN_FILE, "GATEWAY_ADMIN_TOKEN")
     pepper, pepper_warnings = _one(settings, "key_pepper", PEPPER_FILE, "GATEWAY_KEY_PEPPER")
-    return Secrets(admin_token=token, key_pepper=pepper.encode()), token_warnings + pepper_warnings
+    metrics_token, metrics_warnings = _of_metrics(settings)
+    secrets = Secrets(admin_token=token, key_pepper=pepper.encode(), metrics_token=metrics_token)
+    return secrets, token_warnings + pepper_warnings + metrics_warnings
 
 
 def admin_token(settings: Settings) -> str | None:
@@ -37,7 +39,19 @@ def examine(settings: Settings) -> list[str]:
     """Warnings about the secrets that there are, without making any. Raises Failure where one cannot be used."""
     token = _kept(settings, "admin_token", TOKEN_FILE, "GATEWAY_ADMIN_TOKEN")
     pepper = _kept(settings, "key_pepper", PEPPER_FILE, "GATEWAY_KEY_PEPPER")
-    return [warning for found in (token, pepper) if found is not None for warning in found[1]]
+    metrics = _of_metrics(settings)
+    return [warning for found in (token, pepper, metrics) if found is not None for warning in found[1]]
+
+
+def _of_metrics(settings: Settings) -> tuple[str, list[str]]:
+    """The token for metrics, empty where there is none, and warnings. Raises Failure where its file cannot be used."""
+    token, file = settings.metrics.token, settings.metrics.token_file
+    if file is not None:
+        return _read(file, "GATEWAY_METRICS_TOKEN")
+    if token is None:
+        return "", []
+    text: str = token.get_secret_value()
+    return text, _if_short(text, "GATEWAY_METRICS_TOKEN")
 
 
 def _kept(settings: Settings, name: str, file: str, variable: str) -> tuple[str, list[str]] | None:
@@ -45,13 +59,15 @@ def _kept(settings: Settings, name: str, file: str, variable: str) -> tuple[str,
     given = getattr(settings.secrets, name)
     if given is not None:
         text: str = given.get_secret_value()
-        if len(text) < _SHORT:
-            return text, [
-                f"{variable} is so short that it can be guessed; take a random one, such as openssl rand -hex 32 prints"
-            ]
-        return text, []
+        return text, _if_short(text, variable)
     path = settings.storage.data_dir / file
     return _read(path, variable) if path.exists() else None
+
+
+def _if_short(text: str, variable: str) -> list[str]:
+    if len(text) >= _SHORT:
+        return []
+    return [f"{variable} is so short that it can be guessed; take a random one, such as openssl rand -hex 32 prints"]
 
 
 def _one(settings: Settings, name: str, file: str, variable: str) -> tuple[str, list[str]]:

@@ -18,15 +18,16 @@ from gateway.dataplane.endpoints import Endpoint, Policy, Routes
 from gateway.dataplane.forward import Forwarder
 from gateway.dataplane.headers import patience
 from gateway.dataplane.meter import Meter
+from gateway.dataplane.observe import Observer
 from gateway.dataplane.open_calls import OpenCalls
 from gateway.dataplane.ports import ClientGone, Exchange, Refusals
 from gateway.dataplane.relay import relay
 from gateway.domain.causes import Cause
 from gateway.domain.errors import InternalError, LimitRequests, NotFound, Refusal, RequestTimeOut, UpstreamError
-from gateway.ops.metrics import Metrics
 
 _log = logging.getLogger(__name__)
 _COUNTED = frozenset({401, 403, 404, 429, 503})
+_NO_KEY = "no_key"  # which has no code of its own
 _CLIENT_CLOSED = 499  # what the ledger says of a client that left before it was answered, as nginx's log does
 
 
@@ -41,12 +42,12 @@ class DataPlane:
     meter: Meter
     refusals: Refusals
     open_calls: OpenCalls
-    metrics: Metrics
+    observer: Observer
 
 
 async def serve(exchange: Exchange, plane: DataPlane) -> None:
     """Answer one request, from its headers to its ledger entry."""
-    call = begin()
+    call = begin(exchange.started)
     try:
         await plane.gate.authenticate(call, exchange)
         call.authenticated_at = time.monotonic()
@@ -76,12 +77,12 @@ async def serve(exchange: Exchange, plane: DataPlane) -> None:
     except ClientGone:
         call.outcome, call.status = "client_gone", call.status or _CLIENT_CLOSED
     except Exception:  # noqa: BLE001 — the one place where a fault of ours becomes a reply
-        call.outcome = "internal_error"
+        call.outcome, call.refused = "internal_error", InternalError.code
         _log.exception("call %s failed inside the gateway", call.id)
         await answers.refuse(exchange, call, InternalError())
     finally:
         call.client_seconds = exchange.waited
-        plane.metrics.answered(call.endpoint, call.status, call.outcome)
+        plane.observer.ended(call)
 
 
 async def _serve_model(exchange: Exchange, call: Call, plane: DataPlane, endpoint: Endpoint) -> None:
@@ -96,7 +97,9 @@ async def _serve_model(exchange: Exchange, call: Call, plane: DataPlane, endpoin
             reply = await plane.forwarder.forward(call, body, endpoint, exchange.headers, exchange.fields)
             try:
                 hide_usage = call.stream and not body.include_usage
-                await relay(exchange, call, reply, hide_usage=hide_usage, before_end=plane.meter.before_end)
+                await relay(
+                    exchange, call, reply, hide_usage=hide_usage, before_end=plane.meter.before_end, gaps=plane.observer.gaps
+                )
             finally:
                 await reply.close()
                 call.upstream_seconds += reply.waited
@@ -146,12 +149,13 @@ async def _show_models(exchange: Exchange, call: Call, plane: DataPlane, name: s
 
 def _count(call: Call, plane: DataPlane, refusal: Refusal) -> None:
     """Count a call that policy or limits kept out; one that was admitted is in the ledger, and one that is no call in neither."""
-    caller = call.principal
+    cause, caller = _cause(call, refusal), call.principal
+    call.refused, call.refused_at = cause.code or _NO_KEY, cause.level
     if caller is None or call.admitted or refusal.status not in _COUNTED or isinstance(refusal, NotFound):
         return
     # A name that somebody made up must not become one more row.
     model = call.asked if plane.gate.catalogue.model(call.asked) is not None else ""
-    plane.refusals.count(call.at, caller, model, str(_cause(call, refusal)))
+    plane.refusals.count(call.at, caller, model, str(cause))
 
 
 def _cause(call: Call, refusal: Refusal) -> Cause:

@@ -38,6 +38,7 @@ class _Edge:
     """A connection of a client, without its socket."""
 
     write_seconds = body_seconds = 60.0
+    received_at = 0.0
 
     def __init__(self) -> None:
         self.transport: Any = Sink()
