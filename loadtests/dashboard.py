@@ -1,4 +1,4 @@
-"""Pictures of the dashboard's panels from a real Prometheus, while a gateway meets three troubles: `python -m loadtests.dashboard`.
+"""Pictures of the dashboard's panels from a real Prometheus while a gateway meets troubles: `python -m loadtests.dashboard`.
 
 Writes a picture for each row of the dashboard into docs/images, the troubles shaded, and says which panels showed nothing. It
 takes some three minutes, needs what the benchmark and the tests need, and Debian's Prometheus.
@@ -68,7 +68,9 @@ def _draw_row(prometheus: PrometheusServer, ran: Trouble, file: Path, row: str, 
 
     lines = math.ceil(len(shown) / _COLUMNS)
     figure, axes = plt.subplots(lines, _COLUMNS, figsize=(16, 0.6 + 3.1 * lines), squeeze=False)
-    figure.suptitle(f"{row}: " + ", ".join(f"{name} ({begun:.0f}-{ended:.0f} s)" for name, begun, ended in scenes(ran)), fontsize=11)
+    figure.suptitle(
+        f"{row}: " + ", ".join(f"{name} ({begun:.0f}-{ended:.0f} s)" for name, begun, ended in scenes(ran)), fontsize=11
+    )
     empty = [panel.title for panel, axis in zip(shown, axes.flat, strict=False) if not _draw(prometheus, ran, axis, panel)]
     for axis in axes.flat[len(shown) :]:
         axis.set_visible(False)

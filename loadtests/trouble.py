@@ -6,9 +6,10 @@ workspace `refused` calls little, and in its time far more than its limit lets i
 """
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from tests.support.gateway_process import GatewayProcess
@@ -21,6 +22,7 @@ _STEADY = {"rpm": 100_000, "tpm": 50_000_000}
 _TIGHT = {"rpm": 120, "tpm": 100_000}
 _USUAL_DELAY, _LONG_DELAY = 0.05, 2.0
 _AT_ONCE = 40
+_CHANGE_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Trouble:
     _keys: dict[str, str] = field(default_factory=dict)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _floods: bool = False
+    _steady: str = ""
 
     async def run(self, phases: Phases) -> None:
         """All troubles in turn, with calm before and after each."""
@@ -80,19 +83,32 @@ class Trouble:
             asyncio.create_task(_steadily(port, request(steady, stream=True, max_tokens=20, seed=20), 5)),
             asyncio.create_task(_steadily(port, request(refused), 1)),
             asyncio.create_task(self._flood(request(refused))),
+            asyncio.create_task(self._change()),
         ]
 
     async def stop(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # a transport closes at the next turn
 
     async def _flood(self, data: bytes) -> None:
         connection = Connection(self.gateway.port)
-        while True:
-            if self._floods:
-                await connection.call(data)
-            await asyncio.sleep(0.02)
+        try:
+            while True:
+                if self._floods:
+                    await connection.call(data)
+                await asyncio.sleep(0.02)
+        finally:
+            connection.close()
+
+    async def _change(self) -> None:
+        """Change a limit each few seconds, as administrators do."""
+        for number in itertools.count():
+            limits = _STEADY | {"rpm": _STEADY["rpm"] + number % 2}
+            with suppress(AssertionError):  # while Redis is away a change is stored, and answered 202
+                await asyncio.to_thread(self.gateway.admin, "PUT", f"/workspaces/{self._steady}/grants/{FAST}", limits)
+            await asyncio.sleep(_CHANGE_SECONDS)
 
     def set_up(self) -> None:
         """The two workspaces, each with a key, and the slow model."""
@@ -103,25 +119,32 @@ class Trouble:
             workspace = admin("POST", "/workspaces", {"name": name, "account_id": account})["id"]
             for model in (FAST, SLOW):
                 admin("PUT", f"/workspaces/{workspace}/grants/{model}", limits)
+            self._steady = self._steady or workspace
             self._keys[name] = admin("POST", f"/workspaces/{workspace}/api-keys", {})["key"]
 
 
 async def _steadily(port: int, data: bytes, rate: float) -> None:
     """Send a call each so often, however late the answers are, up to some at once."""
+    every = [Connection(port) for _ in range(_AT_ONCE)]
     free: asyncio.Queue[Connection] = asyncio.Queue()
-    for _ in range(_AT_ONCE):
-        free.put_nowait(Connection(port))
+    for connection in every:
+        free.put_nowait(connection)
 
     async def one(connection: Connection) -> None:
         await connection.call(data)
         free.put_nowait(connection)
 
-    async with asyncio.TaskGroup() as calls:
-        due = asyncio.get_running_loop().time()
-        while True:
-            due += 1 / rate
-            await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
-            calls.create_task(one(await free.get()))
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.TaskGroup() as calls:
+            due = loop.time()
+            while True:
+                due += 1 / rate
+                await asyncio.sleep(max(0.0, due - loop.time()))
+                calls.create_task(one(await free.get()))
+    finally:
+        for connection in every:
+            connection.close()
 
 
 @asynccontextmanager

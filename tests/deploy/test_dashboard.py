@@ -26,7 +26,7 @@ def test_a_dashboard_is_one_that_grafana_takes_from_a_file(name: str, dashboard:
     assert dashboard["uid"]
     assert dashboard["title"]
     assert "id" not in dashboard, f"{name}: an id of one Grafana's database means nothing to another"
-    assert [each["name"] for each in dashboard["templating"]["list"]][0] == "datasource"
+    assert dashboard["templating"]["list"][0]["name"] == "datasource"
     ids = [each["id"] for each in dashboard["panels"]]
     assert len(set(ids)) == len(ids)
     taken: set[tuple[int, int]] = set()

@@ -19,7 +19,8 @@ Series = tuple[dict[str, str], list[tuple[float, float]]]
 
 
 class PrometheusServer:
-    """Scrapes each of `targets` (host:port, by job) every `interval` seconds; `rules` are files of rules that it evaluates as often.
+    """Scrapes each of `targets` (host:port, by job) every `interval` seconds; `rules` are files of rules that it
+    evaluates as often.
 
     The test is skipped where there is none and none can be installed.
     """
