@@ -1,0 +1,110 @@
+"""What values.schema.json says of `config`, made from the gateway's own settings.
+
+    python -m tests.deploy.helm.config_schema
+
+writes it into the file anew, as is needed after a setting came, went or changed; a test compares them.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from gateway.config import Known, known_settings
+
+ROOT = Path(__file__).resolve().parents[3]
+SCHEMA = ROOT / "deploy" / "helm" / "gateway" / "values.schema.json"
+
+REQUIRED = {
+    "server": ["drain_seconds", "graceful_timeout_seconds", "host", "max_body_bytes", "port", "workers"],
+    "storage": ["pool_size"],
+    "upstream": ["first_byte_seconds", "idle_seconds"],
+}
+"""Settings that templates read, so that their defaults stand in values.yaml and cannot be taken out."""
+ELSEWHERE = ("storage.data_dir", "upstream.base_url", "upstream.models", "metrics.token_file")
+"""Settings that the chart makes itself, or for which it has a place of its own. Secrets are no part of the file either."""
+
+PENDING = [
+    Known(
+        "metrics.allow_networks",
+        "GATEWAY_METRICS_ALLOW_NETWORKS",
+        default="",
+        unit="",
+        description="Networks that may read `/metrics` without a token, besides loopback.",
+        expects="addresses and networks separated by commas, such as 10.0.0.0/8,127.0.0.1",
+        quotable=True,
+    ),
+    Known(
+        "metrics.token",
+        "GATEWAY_METRICS_TOKEN",
+        default="",
+        unit="",
+        description="The bearer token of `/metrics`.",
+        expects="a long random text without blanks",
+        quotable=False,
+    ),
+]
+"""Settings that are on their way. Once the gateway has them, this list and its uses go, and the schema is written anew."""
+
+
+def settings() -> list[Known]:
+    """The gateway's settings, and those on their way."""
+    known = known_settings()
+    names = {setting.key for setting in known}
+    return known + [setting for setting in PENDING if setting.key not in names]
+
+
+def in_config(setting: Known) -> bool:
+    """Whether `config` takes a setting: not a secret, and none that has another place."""
+    return bool(setting.env) and setting.quotable and setting.key not in ELSEWHERE
+
+
+def config_schema() -> dict[str, Any]:
+    """The JSON schema of `config`: tables and keys of gateway.toml, each with what it takes; anything else is refused."""
+    tables: dict[str, dict[str, Any]] = {}
+    for setting in filter(in_config, settings()):
+        table, _, key = setting.key.partition(".")
+        tables.setdefault(table, {})[key] = {"description": setting.description, **_kind(setting.expects)}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": sorted(REQUIRED),
+        "properties": {
+            table: {
+                "type": "object",
+                "additionalProperties": False,
+                **({"required": REQUIRED[table]} if table in REQUIRED else {}),
+                "properties": keys,
+            }
+            for table, keys in tables.items()
+        },
+    }
+
+
+def _kind(expects: str) -> dict[str, Any]:
+    """What a setting takes, from the words that the documentation has for it."""
+    if found := re.fullmatch(r"a whole number from (\d+) to (\d+)", expects):
+        return {"type": "integer", "minimum": int(found[1]), "maximum": int(found[2])}
+    if found := re.fullmatch(r"a number from ([\d.]+) to ([\d.]+)", expects):
+        return {"type": "number", "minimum": float(found[1]), "maximum": float(found[2])}
+    if expects.startswith("a size from"):
+        return {"type": ["integer", "string"], "minimum": 1, "pattern": "^[0-9]+ ?(B|KiB|MiB|GiB|kB|KB|MB|GB)?$"}
+    if expects == "true or false":
+        return {"type": "boolean"}
+    if expects.startswith("one of "):
+        return {"enum": expects.removeprefix("one of ").split(", ")}
+    if expects.startswith("addresses and networks"):
+        return {"type": ["string", "array"], "items": {"type": "string"}}
+    return {"type": "string", "minLength": 1}
+
+
+def main() -> None:
+    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    schema["properties"]["config"] = config_schema()
+    names = sorted(setting.env for setting in settings() if setting.env and not setting.quotable)
+    schema["properties"]["extraEnv"]["items"]["properties"]["name"]["not"] = {"enum": names}
+    SCHEMA.write_text(json.dumps(schema, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
