@@ -47,6 +47,13 @@ PENDING = [
 """Settings that are on their way. Once the gateway has them, this list and its uses go, and the schema is written anew."""
 
 
+_KINDS: dict[str, dict[str, Any]] = {
+    "a size from": {"type": ["integer", "string"], "minimum": 1, "pattern": "^[0-9]+ ?(B|KiB|MiB|GiB|kB|KB|MB|GB)?$"},
+    "true or false": {"type": "boolean"},
+    "addresses and networks": {"type": ["string", "array"], "items": {"type": "string"}},
+}
+
+
 def settings() -> list[Known]:
     """The gateway's settings, and those on their way."""
     known = known_settings()
@@ -87,15 +94,9 @@ def _kind(expects: str) -> dict[str, Any]:
         return {"type": "integer", "minimum": int(found[1]), "maximum": int(found[2])}
     if found := re.fullmatch(r"a number from ([\d.]+) to ([\d.]+)", expects):
         return {"type": "number", "minimum": float(found[1]), "maximum": float(found[2])}
-    if expects.startswith("a size from"):
-        return {"type": ["integer", "string"], "minimum": 1, "pattern": "^[0-9]+ ?(B|KiB|MiB|GiB|kB|KB|MB|GB)?$"}
-    if expects == "true or false":
-        return {"type": "boolean"}
     if expects.startswith("one of "):
         return {"enum": expects.removeprefix("one of ").split(", ")}
-    if expects.startswith("addresses and networks"):
-        return {"type": ["string", "array"], "items": {"type": "string"}}
-    return {"type": "string", "minLength": 1}
+    return next((kind for words, kind in _KINDS.items() if expects.startswith(words)), {"type": "string", "minLength": 1})
 
 
 def main() -> None:

@@ -8,7 +8,7 @@
 {{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
 {{- else -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
-{{- /* 52: room for "-migrate" and for what a Job adds to its pods. */ -}}
+{{- /* A name has 63 characters at most; 52 leave room for "-migrate" and the like. */ -}}
 {{- ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) | trunc 52 | trimSuffix "-" -}}
 {{- end -}}
 {{- end -}}
