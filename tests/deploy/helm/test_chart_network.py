@@ -9,15 +9,17 @@ from tests.deploy.helm.manifests import Manifests, selects
 from tests.deploy.helm.value_sets import EVERYTHING, MINIMAL, SETS, Values
 
 ON: Values = {**MINIMAL, "networkPolicy": {"enabled": True}}
+UPSTREAM_PORTS = {
+    "http://vllm:8000/v1": 8000,
+    "http://plain.example/v1": 80,
+    "https://hosted.example/v1": 443,
+    "https://[2001:db8::1]/v1": 443,
+    "https://[2001:db8::1]:9443/v1": 9443,
+}
 WITH_UPSTREAMS: Values = {
-    **ON,
-    "upstreams": [
-        {"name": "a", "baseUrl": "http://vllm:8000/v1"},
-        {"name": "b", "baseUrl": "http://plain.example/v1"},
-        {"name": "c", "baseUrl": "https://hosted.example/v1"},
-        {"name": "d", "baseUrl": "https://[2001:db8::1]/v1"},
-        {"name": "e", "baseUrl": "https://[2001:db8::1]:9443/v1"},
-    ],
+    **MINIMAL,
+    "networkPolicy": {"enabled": True, "upstreams": {"ports": []}},
+    "upstreams": [{"name": f"u{number}", "baseUrl": url} for number, url in enumerate(UPSTREAM_PORTS)],
 }
 
 
@@ -47,10 +49,17 @@ def test_each_policy_is_for_its_own_pods(render: Render, values: Values) -> None
 
 
 def test_the_gateway_reaches_what_it_needs(render: Render) -> None:
-    """Names, PostgreSQL, Redis, and the port of every upstream, told or usual."""
+    """Names, PostgreSQL, Redis, and the usual port of model servers, since some are added later."""
     assert set(egress(render(ON))) == {("UDP", 53), ("TCP", 53), ("TCP", 5432), ("TCP", 6379), ("TCP", 443)}
-    ports = {port for protocol, port in egress(render(WITH_UPSTREAMS)) if protocol == "TCP"}
-    assert ports == {53, 5432, 6379, 443, 8000, 80, 9443}
+
+
+@pytest.mark.parametrize(("url", "port"), UPSTREAM_PORTS.items())
+def test_the_gateway_reaches_its_upstreams(render: Render, url: str, port: int) -> None:
+    """The port of each upstream, told in its address or usual for its scheme, is open without being listed."""
+    alone = {**WITH_UPSTREAMS, "upstreams": [{"name": "a", "baseUrl": url}]}
+    assert {found for protocol, found in egress(render(alone)) if protocol == "TCP"} == {53, 5432, 6379, port}
+    together = {found for protocol, found in egress(render(WITH_UPSTREAMS)) if protocol == "TCP"}
+    assert together == {53, 5432, 6379, *UPSTREAM_PORTS.values()}
 
 
 def test_peers_can_be_named(render: Render) -> None:
