@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from loadtests import footprint
+from loadtests import footprint, many_keys
 
 pytestmark = pytest.mark.xdist_group("footprint")
 
@@ -31,7 +31,7 @@ def test_what_calls_take(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     """One at a time each call is a decision of its own; together many are decided by one command."""
     for name, value in {"_SETTLED_SECONDS": 0.5, "_TOLD_SECONDS": 0.5, "_WARM_UP": 50, "_AT_ONCE": (1, 16)}.items():
         monkeypatch.setattr(footprint, name, value)
-    monkeypatch.setattr(footprint.many_keys, "ACCOUNTS", 20)
+    monkeypatch.setattr(many_keys, "ACCOUNTS", 20)
     monkeypatch.setattr(sys, "argv", ["footprint", "--only", "calls", "--calls", "300"])
     assert footprint.main() == 0
     said = capsys.readouterr().out

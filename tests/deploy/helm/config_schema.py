@@ -21,8 +21,22 @@ REQUIRED = {
     "upstream": ["first_byte_seconds", "idle_seconds"],
 }
 """Settings that templates read, so that their defaults stand in values.yaml and cannot be taken out."""
-ELSEWHERE = ("storage.data_dir", "upstream.base_url", "upstream.models", "metrics.token_file")
+ELSEWHERE = ("storage.data_dir", "upstream.base_url", "upstream.models")
 """Settings that the chart makes itself, or for which it has a place of its own. Secrets are no part of the file either."""
+OWN_VARIABLES = {
+    "GATEWAY_ADMIN_TOKEN",
+    "GATEWAY_CONFIG",
+    "GATEWAY_DATABASE_URL",
+    "GATEWAY_DATA_DIR",
+    "GATEWAY_HOST",
+    "GATEWAY_KEY_PEPPER",
+    "GATEWAY_METRICS_TOKEN",
+    "GATEWAY_MIGRATE_DATABASE_URL",
+    "GATEWAY_REDIS_URL",
+    "GATEWAY_STORAGE_PGBOUNCER",
+}
+"""Variables that the chart sets itself, which `extraEnv` must not."""
+_ADDRESS = "an address such as"
 
 PENDING = [
     Known(
@@ -50,6 +64,7 @@ PENDING = [
 _KINDS: dict[str, dict[str, Any]] = {
     "a size from": {"type": ["integer", "string"], "minimum": 1, "pattern": "^[0-9]+ ?(B|KiB|MiB|GiB|kB|KB|MB|GB)?$"},
     "true or false": {"type": "boolean"},
+    _ADDRESS: {"type": "string", "pattern": "^https?://[^@\\s]+$"},
     "addresses and networks": {"type": ["string", "array"], "items": {"type": "string"}},
 }
 
@@ -61,9 +76,14 @@ def settings() -> list[Known]:
     return known + [setting for setting in PENDING if setting.key not in names]
 
 
+def is_secret(setting: Known) -> bool:
+    """Whether a setting's value is for nobody to see. An address is only where it holds a password, which the schema refuses."""
+    return bool(setting.env) and not setting.quotable and not setting.expects.startswith(_ADDRESS)
+
+
 def in_config(setting: Known) -> bool:
-    """Whether `config` takes a setting: not a secret, and none that has another place."""
-    return bool(setting.env) and setting.quotable and setting.key not in ELSEWHERE
+    """Whether `config` takes a setting: neither a secret nor the file of one, and none that has another place."""
+    return bool(setting.env) and not is_secret(setting) and not setting.key.endswith("_file") and setting.key not in ELSEWHERE
 
 
 def config_schema() -> dict[str, Any]:
@@ -99,11 +119,19 @@ def _kind(expects: str) -> dict[str, Any]:
     return next((kind for words, kind in _KINDS.items() if expects.startswith(words)), {"type": "string", "minLength": 1})
 
 
+def variable_schema() -> list[dict[str, Any]]:
+    """What holds of a variable of `extraEnv`: the chart's own are refused, and a secret comes from elsewhere."""
+    secrets = sorted({setting.env for setting in settings() if is_secret(setting)} - OWN_VARIABLES)
+    return [
+        {"properties": {"name": {"not": {"enum": sorted(OWN_VARIABLES)}}}},
+        {"if": {"properties": {"name": {"enum": secrets}}}, "then": {"required": ["valueFrom"], "properties": {"value": False}}},
+    ]
+
+
 def main() -> None:
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
     schema["properties"]["config"] = config_schema()
-    names = sorted(setting.env for setting in settings() if setting.env and not setting.quotable)
-    schema["properties"]["extraEnv"]["items"]["properties"]["name"]["not"] = {"enum": names}
+    schema["properties"]["extraEnv"]["items"]["allOf"] = variable_schema()
     SCHEMA.write_text(json.dumps(schema, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.config import OTHER_NAMES, Settings, known_settings, load, unknown_names, upstreams_of
-from tests.deploy.helm.config_schema import PENDING, settings
+from tests.deploy.helm.config_schema import OWN_VARIABLES, PENDING, is_secret, settings
 from tests.deploy.helm.conftest import Render
 from tests.deploy.helm.value_sets import EVERYTHING, MINIMAL, SETS, SEVERAL_SECRETS, Values
 from tests.support.helm import Chart, Refused
@@ -43,7 +43,8 @@ def test_the_gateway_takes_its_settings(render: Render, values: Values, tmp_path
     assert found.storage.redis_url is not None
     assert found.secrets.key_pepper is not None
     assert found.secrets.admin_token is not None
-    assert str(found.storage.data_dir) == "/var/lib/gateway/data"
+    assert str(found.storage.data_dir) == "/data/gateway"
+    assert found.server.host == values.get("config", {}).get("server", {}).get("host", "0.0.0.0")
     assert found.server.port == values.get("config", {}).get("server", {}).get("port", 8080)
 
 
@@ -58,6 +59,18 @@ def test_every_variable_is_a_setting(render: Render, values: Values) -> None:
         assert ours <= known
         assert ours
         assert unknown_names(as_in_the_pod(render, values, component)) == []
+
+
+def test_the_charts_own_variables(render: Render) -> None:
+    """Exactly those variables that the chart sets itself are refused in `extraEnv`, where they would stand a second time."""
+    own = {
+        name
+        for each in ("gateway", "migration")
+        for values in SETS.values()
+        if values.get("migration") != {"enabled": False}
+        for name in render(values).env(each)
+    }
+    assert {name for name in own if name.startswith("GATEWAY_")} == OWN_VARIABLES
 
 
 def test_settings_arrive_as_they_were_written(render: Render, tmp_path: Path) -> None:
@@ -121,7 +134,7 @@ def test_secrets_are_found(render: Render) -> None:
 @EVERY_SET
 def test_no_secret_can_be_read(render: Render, values: Values) -> None:
     """A setting that is a secret comes from a Secret alone, in every pod: it stands in no ConfigMap and as no variable's text."""
-    secret = [setting for setting in settings() if not setting.quotable and setting.env and setting.key != "upstream.base_url"]
+    secret = [setting for setting in settings() if is_secret(setting)]
     config = render(values).config
     for setting in secret:
         table, _, key = setting.key.partition(".")

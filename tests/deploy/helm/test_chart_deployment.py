@@ -48,6 +48,7 @@ def test_ports_agree(render: Render, values: Values) -> None:
     server = manifests.config["server"]
     assert service["targetPort"] == port["name"]
     assert port["containerPort"] == server["port"]
+    assert server["host"] == manifests.env()["GATEWAY_HOST"]
     assert server["host"] in {"0.0.0.0", "::"}
 
 

@@ -4,6 +4,7 @@ There is no cluster here, so a pod is a process: its container's command, with t
 the mounted files and folders at places of the test's own.
 """
 
+import asyncio
 import json
 import os
 import signal
@@ -15,8 +16,10 @@ from typing import Any
 
 import httpx2
 import pytest
+import sqlalchemy as sa
 
 from gateway.config import ConfigError, load
+from gateway.storage.sql.engine import create_engine, writing
 from tests.deploy.helm.manifests import Manifests
 from tests.support.helm import Chart
 from tests.support.postgres_server import PostgresServer
@@ -115,6 +118,32 @@ def test_a_release_from_its_migration_to_its_end(cluster: Cluster) -> None:
         logged = pod.output()
     assert key not in logged
     assert "t" * 40 not in logged
+
+
+def test_a_rollback_past_a_migration_is_refused(cluster: Cluster) -> None:
+    """The job of a former version finds the schema of a newer one, says so and fails, and with it the rollback."""
+    cluster.run("migration", cluster.command("migration"))
+    assert "The database is up to date." in cluster.run("migration", cluster.command("migration"))
+    asyncio.run(_become_newer(cluster.env("migration")["GATEWAY_DATABASE_URL"]))
+    done = subprocess.run(
+        cluster.command("migration"),
+        env=cluster.env("migration"),
+        cwd=cluster.work,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "schema is newer than this program" in done.stderr
+
+
+async def _become_newer(url: str) -> None:
+    """Let the database have the migration of a release to come."""
+    engine = create_engine(url)
+    async with writing(engine) as connection:
+        await connection.execute(sa.text("UPDATE alembic_version SET version_num = 'of a release to come'"))
+    await engine.dispose()
 
 
 def test_variables_of_services_would_be_taken_for_settings() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.helm.config_schema import SCHEMA, config_schema, in_config, settings
+from tests.deploy.helm.config_schema import SCHEMA, config_schema, in_config, is_secret, settings, variable_schema
 from tests.deploy.helm.value_sets import MINIMAL, Values
 from tests.support.helm import Chart, Refused
 from tests.support.processes import ROOT
@@ -25,14 +25,13 @@ def test_the_schema_knows_the_settings() -> None:
 
 
 def test_the_schema_keeps_secrets_out() -> None:
-    """No secret can be given by `config`, nor by `extraEnv`."""
-    secret = [setting for setting in settings() if setting.env and not setting.quotable]
+    """No secret has a place in `config`, and the schema knows those that `extraEnv` takes from a Secret alone."""
+    secret = [setting for setting in settings() if is_secret(setting)]
     tables = schema()["properties"]["config"]["properties"]
     for setting in secret:
         table, _, key = setting.key.partition(".")
         assert key not in tables.get(table, {}).get("properties", {})
-    refused = schema()["properties"]["extraEnv"]["items"]["properties"]["name"]["not"]["enum"]
-    assert refused == sorted(setting.env for setting in secret), WRITE
+    assert schema()["properties"]["extraEnv"]["items"]["allOf"] == variable_schema(), WRITE
 
 
 def test_the_schema_knows_the_values() -> None:
@@ -78,6 +77,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("config.storage.database_url", "postgresql://u:p@h/d", r"additional properties 'database_url' not allowed"),
     ("config.storage.data_dir", "/data", r"additional properties 'data_dir' not allowed"),
     ("config.secrets", {"key_pepper": "x"}, r"at '/config': additional properties 'secrets' not allowed"),
+    ("config.secrets", {"admin_token_file": "x"}, r"at '/config': additional properties 'secrets' not allowed"),
     ("config.upstream.api_key", "sk-1", r"additional properties 'api_key' not allowed"),
     ("secrets.databaseUrl.value", "postgresql://u:p@h/d", r"additional properties 'value' not allowed"),
     ("secrets.databaseUrl.key", "", r"at '/secrets/databaseUrl/key'"),
@@ -86,6 +86,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("upstreams", [{**UPSTREAM, "baseUrl": "a.example"}], r"at '/upstreams/0/baseUrl'"),
     ("upstreams", [{"name": "a"}], r"at '/upstreams/0': missing property 'baseUrl'"),
     ("extraEnv", [{"name": "GATEWAY_KEY_PEPPER", "value": "x"}], r"at '/extraEnv/0/name': 'not' failed"),
+    ("extraEnv", [{"name": "GATEWAY_UPSTREAM_API_KEY", "value": "x"}], r"at '/extraEnv/0/value': false schema"),
+    ("extraEnv", [{"name": "GATEWAY_UPSTREAM_API_KEY"}], r"at '/extraEnv/0': missing property 'valueFrom'"),
     ("podLabels", {"app.kubernetes.io/name": "other"}, r"invalid propertyName 'app\.kubernetes\.io/name'"),
     ("probes.readiness.path", "/metrics", r"at '/probes/readiness/path': value must be one of '/readyz', '/livez'"),
     ("service.type", "ExternalName", r"at '/service/type'"),
@@ -123,5 +125,5 @@ def test_values_that_do_not_go_together_are_refused(chart: Chart, values: Values
 
 def test_settings_have_one_place() -> None:
     """Each setting is one of `config`, or a secret, or among the few that the chart has another place for."""
-    elsewhere = [setting.key for setting in settings() if setting.env and setting.quotable and not in_config(setting)]
-    assert set(elsewhere) <= {"storage.data_dir", "upstream.models", "metrics.token_file"}
+    elsewhere = {setting.key for setting in settings() if setting.env and not is_secret(setting) and not in_config(setting)}
+    assert {key for key in elsewhere if not key.endswith("_file")} == {"storage.data_dir", "upstream.base_url", "upstream.models"}
