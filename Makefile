@@ -57,10 +57,12 @@ locust: $(VENV)/.locust  ## load for any deployment, with a web page: LOAD_KEYS=
 	@$(BIN)/locust -f loadtests/locustfile.py --host $(LOCUST_HOST) --web-host 127.0.0.1 --users 20 --spawn-rate 5 $(LOCUST_ARGS)
 
 lock:  ## resolve the dependencies again (needs uv on the PATH)
-	uv pip compile pyproject.toml --group build --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-annotate --custom-compile-command "make lock" -q -o requirements.lock
 	uv pip compile pyproject.toml --group build --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-annotate --custom-compile-command "make lock" -q -o requirements-dev.lock
+	uv pip compile --group pyproject.toml:build --constraint requirements-dev.lock --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o requirements-build.lock
 	uv pip compile pyproject.toml --group build --group dev --group bench --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o requirements-bench.lock
 	uv pip compile --group pyproject.toml:locust --constraint requirements-dev.lock --universal --python-version 3.11 --generate-hashes \
@@ -80,9 +82,9 @@ $(BIN)/python:
 	@echo "Setting up $(VENV) (once) ..."
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.serve: requirements.lock pyproject.toml | $(BIN)/python
+$(VENV)/.serve: requirements.lock requirements-build.lock pyproject.toml | $(BIN)/python
 	@echo "Installing the gateway's dependencies ..."
-	@$(PIP) --require-hashes -r requirements.lock
+	@$(PIP) --require-hashes -r requirements.lock -r requirements-build.lock
 	@$(PIP) --no-build-isolation --no-deps -e .
 	@touch $@
 

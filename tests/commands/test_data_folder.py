@@ -114,7 +114,7 @@ def test_open_secret_files_are_warned_of(tmp_path: Path) -> None:
 
 
 def test_secrets_in_files_that_are_named(tmp_path: Path) -> None:
-    """Gateways whose settings name the same files have the same secrets, made by the first of them; one that is set counts before."""
+    """Gateways whose settings name the same files share the secrets that the first makes; one that is set counts before."""
     shared = {"GATEWAY_KEY_PEPPER_FILE": str(tmp_path / "pepper"), "GATEWAY_ADMIN_TOKEN_FILE": str(tmp_path / "token")}
     one, _ = secret_files.obtain(load({"GATEWAY_DATA_DIR": str(tmp_path / "one"), **shared}, None))
     assert mode(tmp_path / "pepper") == 0o600
