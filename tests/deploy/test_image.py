@@ -122,7 +122,7 @@ def test_the_image_holds_the_gateway_and_nothing_to_build_with(image: Image) -> 
 
 
 def test_it_runs_as_nobody_in_particular(container: Container) -> None:
-    """Its first process is the gateway, of a user with a number, without a capability or a way to one; only /data can be written to."""
+    """Its first process is the gateway, of a user without a name or a capability; nothing but /data can be written to."""
     status = container.execute("cat", "/proc/1/status").stdout
     assert re.search(r"^Uid:\t10001\t10001\t10001\t10001$", status, re.MULTILINE)
     assert re.search(r"^Gid:\t10001\t10001\t10001\t10001$", status, re.MULTILINE)
