@@ -12,7 +12,7 @@ LOCUST_ARGS ?=
 LOCUST_HOST ?= http://127.0.0.1:8080
 .DEFAULT_GOAL := help
 
-.PHONY: help serve test lint fmt lock lock-peers screenshots bench bench-peers bench-quick bench-micro locust clean
+.PHONY: help serve test lint fmt wheel lock lock-peers screenshots bench bench-peers bench-quick bench-micro locust clean
 
 help:  ## show this help
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ lint: $(VENV)/.dev  ## ruff, mypy (strict), import rules
 fmt: $(VENV)/.dev  ## format the code, and mend what ruff can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+wheel: $(VENV)/.serve  ## build the gateway's wheel into dist/
+	$(BIN)/python -m hatchling build -t wheel -d dist
 
 screenshots: $(VENV)/.dev  ## picture every page of the console into docs/images/
 	$(BIN)/python -m tests.control.console.screenshots $(SCREENSHOTS_ARGS)
