@@ -135,6 +135,15 @@ def test_it_runs_as_nobody_in_particular(container: Container) -> None:
     (container.data / "probe").unlink()
 
 
+def test_nobody_can_install_anything_in_it(container: Container) -> None:
+    """Neither the gateway's environment nor the base's own Python has pip."""
+    for python in ("/opt/gateway/bin/python", "/usr/local/bin/python"):
+        if python.startswith("/usr") and sys.base_prefix == "/usr":
+            continue  # the base is this machine's root, whose distribution lets nobody take its pip away
+        tried = container.execute(python, "-m", "pip", "--version")
+        assert "No module named pip" in tried.stderr
+
+
 def test_its_health_check_passes(container: Container, image: Image) -> None:
     """The command that the image names as its health check says that the gateway lives; for a port where none is, it fails."""
     name, *command = image.settings["HEALTHCHECK"].words
