@@ -12,6 +12,7 @@ _COMMANDS = {
     "demo": "demo",
     "migrate": "migrate",
     "check": "check",
+    "health": "health",
     "accounts": "accounts",
     "workspaces": "workspaces",
     "keys": "keys",

@@ -11,6 +11,7 @@ from gateway.config_values import (
     BaseUrl,
     Credential,
     DatabaseUrl,
+    File,
     Flag,
     Folder,
     Lower,
@@ -24,6 +25,7 @@ from gateway.config_values import (
     about,
     address,
     choice,
+    file,
     flag,
     model_names,
     networks,
@@ -122,20 +124,22 @@ class Storage(_Table):
 
 
 class SecretsTable(_Table):
-    """Secrets that are made once, in the data folder, when they are not set."""
+    """Secrets that are made once, in a file, when they are not set."""
 
     key_pepper: Credential | None = secret(
         "What API keys are digested with. With another pepper no key works any more, so the gateway refuses to start.",
         expects="a long random text without blanks",
         env="GATEWAY_KEY_PEPPER",
-        shown_default="made once, in the file key-pepper in the data folder",
+        shown_default="made once, in key_pepper_file",
     )
+    key_pepper_file: File | None = file("Where it is read from, or made.", "key-pepper", env="GATEWAY_KEY_PEPPER_FILE")
     admin_token: Credential | None = secret(
         "The bearer token of the admin API.",
         expects="a long random text without blanks",
         env="GATEWAY_ADMIN_TOKEN",
-        shown_default="made once, in the file admin-token in the data folder",
+        shown_default="made once, in admin_token_file",
     )
+    admin_token_file: File | None = file("Where it is read from, or made.", "admin-token", env="GATEWAY_ADMIN_TOKEN_FILE")
 
 
 class UpstreamDefaults(_Table):

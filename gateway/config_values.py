@@ -84,6 +84,10 @@ def path(default: str, description: str, *, env: str) -> Any:
     return _setting(Path(default), description, About("the path of a folder", env))
 
 
+def file(description: str, usual: str, *, env: str) -> Any:
+    return _setting(None, description, About("the path of a file", env, shown_default=f"{usual} in the data folder"))
+
+
 def secret(description: str, *, expects: str, env: str = "", shown_default: str = "") -> Any:
     return _setting(None, description, About(expects, env, quotable=False, shown_default=shown_default), min_length=1)
 
@@ -149,6 +153,12 @@ def _flag(value: object) -> bool:
 def _folder(value: object) -> object:
     if isinstance(value, str) and (not value.strip() or set(value) & {"?", "\0"}):
         raise ValueError("it is empty or has a question mark, which the address of the database file cannot hold")
+    return value
+
+
+def _file(value: object) -> object:
+    if isinstance(value, str) and (not value.strip() or "\0" in value):
+        raise ValueError("it is empty")
     return value
 
 
@@ -225,6 +235,7 @@ RedisUrl = Annotated[SecretStr, BeforeValidator(redis_url)]
 Credential = Annotated[SecretStr, BeforeValidator(_sendable)]
 Models = Annotated[ModelNames, BeforeValidator(read_models), PlainSerializer(str)]
 Folder = Annotated[Path, BeforeValidator(_folder)]
+File = Annotated[Path, BeforeValidator(_file)]
 Lower = BeforeValidator(_lower)
 
 
