@@ -1,11 +1,15 @@
 """The command line: `gateway COMMAND`."""
 
 import importlib
+import sys
+import traceback
+from types import TracebackType
 
 import click
 
 from gateway import __version__
 from gateway.commands.help import examples
+from gateway.ops.redact import REDACTOR
 
 _COMMANDS = {
     "serve": "serve",
@@ -52,3 +56,9 @@ def main() -> None:
     Settings come from the environment and from gateway.toml (docs/settings.md). Commands that manage a gateway speak to the
     one that uses the data folder, or work on the folder themselves while none runs.
     """
+    sys.excepthook = _show_fault
+
+
+def _show_fault(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A fault of ours, as Python shows it, but for what is secret in it."""
+    click.echo(REDACTOR.text("".join(traceback.format_exception(kind, error, trace))), err=True, nl=False)

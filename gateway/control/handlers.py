@@ -20,6 +20,7 @@ from gateway.control.problems import BadRequest, FieldError, Problem, answer
 from gateway.control.routes.users import LINK_PATH
 from gateway.domain import ids
 from gateway.domain.faults import StorageUnavailable
+from gateway.ops import logs
 from gateway.storage.sql.policy import NotYetInForce, UnknownAccount
 
 _log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class Envelope:
             await self.app(scope, receive, send)
             return
         request_id = ids.call_id(self.now_ms())
+        current = logs.request_id.set(request_id)
         scope.setdefault("state", {})["request_id"] = request_id
         started = False
         size = 0
@@ -82,6 +84,8 @@ class Envelope:
                 raise
             refuse = answer_for(scope["path"])
             await refuse(Problem(), request_id)(scope, receive, stamped)
+        finally:
+            logs.request_id.reset(current)
 
 
 def _loggable(path: str) -> str:

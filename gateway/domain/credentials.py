@@ -5,6 +5,7 @@ before them. So a mistyped key is refused without any look-up. Only the digest a
 """
 
 import hmac
+import re
 import secrets
 import zlib
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ class KeyKind(StrEnum):
 
 # Longest first: every plan key also begins with the standard prefix.
 _KINDS = (KeyKind.PLAN, KeyKind.STANDARD, KeyKind.TEMPORARY)
+
+KEY_SHAPE = rf"(?:{'|'.join(re.escape(kind) for kind in _KINDS)})[0-9A-Za-z]{{{_RANDOM + _CHECK},}}"
+"""A regular expression for what looks like a key, wherever it stands, whether or not its check sum is right."""
 
 
 @dataclass(frozen=True, slots=True)
