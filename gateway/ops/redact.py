@@ -24,9 +24,9 @@ _NAMES = (
     r"|(?:[\w]+[-_])?token(?!s)"
 )
 _SECRET_NAME = re.compile(rf"(?i)(?:{_WHOLE_NAMES}|{_NAMES})")
-# A name, what stands between it and its value in JSON, in Python's own words and in headers; then the value, in quotes or not.
-_IS = r"(?:\"|')?\s*(?:=>|[:=]|(?<=[\"'])\s*,)\s*(?:b(?=[\"']))?"
-_QUOTED = r"\"(?:[^\"\\\n]|\\.)*\"?|'(?:[^'\\\n]|\\.)*'?"
+# A name, what stands between it and its value in JSON, in Python's own words (quoted again, too) and in headers; then the value.
+_IS = r"(?:\\*[\"'])?\s*(?:=>|[:=]|(?<=[\"'])\s*,)\s*(?:b(?=\\*[\"']))?"
+_QUOTED = r"\\+\"[^\"\n]*|\\+'[^'\n]*|\"(?:[^\"\\\n]|\\.)*\"?|'(?:[^'\\\n]|\\.)*'?"
 _SHAPES: Final = (
     KEY_SHAPE,
     r"(?<![0-9A-Za-z])(?:sk-(?:sp-)?|st-)[0-9A-Za-z]{12,}",
@@ -65,7 +65,7 @@ class Redactor:
         """Hide this text from now on, also as a URL has it. The oldest is forgotten where there are too many."""
         if not secret or len(secret) < _LEAST:
             return
-        for form in {secret, unquote(secret), quote(secret, safe=""), repr(secret)[1:-1]}:
+        for form in {secret, unquote(secret), quote(secret, safe="", errors="backslashreplace"), repr(secret)[1:-1]}:
             bounded = None if len(form) >= _LONG else re.compile(rf"(?<![0-9A-Za-z]){re.escape(form)}(?![0-9A-Za-z])")
             self._known.pop(form, None)
             self._known[form] = bounded
