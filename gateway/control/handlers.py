@@ -19,6 +19,7 @@ from gateway.control.console.refusals import is_console, problem_page, to_sign_i
 from gateway.control.problems import BadRequest, FieldError, Problem, answer
 from gateway.control.routes.users import LINK_PATH
 from gateway.domain import ids
+from gateway.domain.credentials import hide_keys
 from gateway.domain.faults import StorageUnavailable
 from gateway.ops import logs
 from gateway.storage.sql.policy import NotYetInForce, UnknownAccount
@@ -139,7 +140,7 @@ def _hint(path: str) -> str:
 
 def _from_http(request: Request, error: FrameworkRefusal) -> Problem:
     """The framework's own refusals in our words."""
-    where = f"{request.method} {request.url.path[:200]}"
+    where = f"{request.method} {hide_keys(request.url.path)[:200]}"
     match error.status_code:
         case 404:
             return problems.NotFound(f"There is no {where}; {_hint(request.url.path)}")

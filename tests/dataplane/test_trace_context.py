@@ -164,7 +164,7 @@ async def test_switched_off_the_fields_pass_as_they_are() -> None:
 
 @pytest.mark.parametrize("sample", [0.0, 1.0])
 async def test_a_client_s_word_on_recording_counts(sample: float) -> None:
-    """A trace that its client does not record leaves no spans, whatever the share, and is passed on so; one that it records does."""
+    """A trace that its client does not record leaves no spans, whatever the share; one that it records leaves some."""
     async with world() as w:
         calls = traced(w, sample)
         w.upstreams.serve(MODEL, completion(), completion())
