@@ -3,7 +3,10 @@
 import importlib
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
+from typing import Any
 
 import click
 
@@ -42,6 +45,24 @@ class _Commands(click.Group):
             return None
         command: click.Command = getattr(importlib.import_module(f"gateway.commands.{module}"), cmd_name)
         return command
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _nothing_secret():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _nothing_secret():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _nothing_secret() -> Iterator[None]:
+    """What a command says is wrong repeats arguments, of which one may be a key in the wrong place."""
+    try:
+        yield
+    except click.ClickException as error:
+        error.message = REDACTOR.text(error.message)
+        raise
 
 
 @click.command(

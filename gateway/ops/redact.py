@@ -15,6 +15,7 @@ from gateway.domain.credentials import KEY_SHAPE
 HIDDEN: Final = "***"
 _LEAST = 4  # characters of a secret that is looked for by value: shorter ones stand in too many words
 _LONG = 16  # characters from which a secret is looked for within words as well
+_LEAST_OF_CREDENTIALS = 12
 _MOST_KNOWN = 1000
 _DEEPEST = 8
 
@@ -131,5 +132,29 @@ def _shown(value: object) -> str:
         return f"<{type(value).__name__} that cannot be shown: {type(error).__name__}>"
 
 
+class Credentials:
+    """The gateway's own credentials at its upstreams, for replies that repeat them to a client."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, None] = {}
+
+    def know(self, credential: str | None) -> None:
+        """Keep it, unless it is so short that it could be a word. The oldest is forgotten where there are too many."""
+        if credential and len(credential) >= _LEAST_OF_CREDENTIALS:
+            self._known[credential.encode("utf-8", "backslashreplace")] = None
+            if len(self._known) > _MOST_KNOWN:
+                del self._known[next(iter(self._known))]
+
+    def hide(self, body: bytes) -> bytes:
+        """A body without them; itself where it has none."""
+        for credential in tuple(self._known):
+            if credential in body:
+                body = body.replace(credential, HIDDEN.encode())
+        return body
+
+
 REDACTOR: Final = Redactor()
 """This process's own. Whoever gets hold of a secret that may come back in an error tells it."""
+
+CREDENTIALS: Final = Credentials()
+"""This process's own; told by whoever sends them."""
