@@ -61,7 +61,7 @@ def _nothing_secret() -> Iterator[None]:
     try:
         yield
     except click.ClickException as error:
-        error.message = REDACTOR.text(error.message)
+        error.message = REDACTOR.text(error.message)  # type: ignore[misc]  # what is final is for its subclasses
         raise
 
 

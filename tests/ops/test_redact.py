@@ -49,7 +49,7 @@ def raised(text: str) -> Any:
 
 def _raise(text: str) -> None:
     try:
-        {}[text]
+        dict[str, str]()[text]
     except KeyError as cause:
         raise ValueError(f"told: {text}") from cause
 
