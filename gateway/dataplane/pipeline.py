@@ -7,6 +7,7 @@ becomes the reply. From admission on, `Settled` has every call settled and recor
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -42,6 +43,8 @@ class DataPlane:
     refusals: Refusals
     open_calls: OpenCalls
     metrics: Metrics
+    ended: Callable[[Call, Exchange], None] | None = None
+    """Told of each call once it has ended, for its log line and its trace; None where neither is wanted."""
 
 
 async def serve(exchange: Exchange, plane: DataPlane) -> None:
@@ -61,7 +64,8 @@ async def serve(exchange: Exchange, plane: DataPlane) -> None:
         else:
             await _serve_model(exchange, call, plane, endpoint)
     except Refusal as refusal:
-        _log.log(_level(refusal), "call %s refused: %s %s", call.id, refusal.code, refusal.detail)
+        _log.log(_level(refusal), "call %s refused: %s %s", call.id, refusal.code, refusal.detail, extra={"request_id": call.id})
+        call.code = refusal.code or ""
         call.outcome = "refused" if call.outcome == "ok" else call.outcome
         _count(call, plane, refusal)
         await answers.refuse(exchange, call, refusal)
@@ -71,17 +75,21 @@ async def serve(exchange: Exchange, plane: DataPlane) -> None:
                 call.outcome = "client_gone" if exchange.gone else "gateway_stopped"
             raise
         _uncancel()
+        call.code = call.cut.code or ""
         _count(call, plane, call.cut)
         await answers.refuse(exchange, call, call.cut)
     except ClientGone:
         call.outcome, call.status = "client_gone", call.status or _CLIENT_CLOSED
     except Exception:  # noqa: BLE001 — the one place where a fault of ours becomes a reply
         call.outcome = "internal_error"
-        _log.exception("call %s failed inside the gateway", call.id)
+        call.code = "internal_error"
+        _log.exception("call %s failed inside the gateway", call.id, extra={"request_id": call.id})
         await answers.refuse(exchange, call, InternalError())
     finally:
         call.client_seconds = exchange.waited
         plane.metrics.answered(call.endpoint, call.status, call.outcome)
+        if plane.ended is not None:
+            plane.ended(call, exchange)
 
 
 async def _serve_model(exchange: Exchange, call: Call, plane: DataPlane, endpoint: Endpoint) -> None:
