@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.ops.exposition import rendered
 from gateway.ops.metrics import Metrics
 from gateway.ops.scoreboard import Scoreboard
-from gateway.ops.exposition import rendered
 from gateway.ops.snapshots import Snapshot, counter, merged
 
 
