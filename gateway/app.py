@@ -14,11 +14,11 @@ from ipaddress import ip_network
 from starlette.types import Receive, Scope, Send
 
 from gateway import __version__
-from gateway.app_metrics import Watched, watch, watch_shared
+from gateway.app_metrics import Watched, watch
 from gateway.config import Secrets, Settings
 from gateway.control.app import create_control
 from gateway.control.context import People, Services
-from gateway.control.health import health_routes
+from gateway.control.health import Access, health_routes
 from gateway.dataplane.admit import Gate, OpenAtOnce
 from gateway.dataplane.authenticate import Keys
 from gateway.dataplane.bodies import Bodies
@@ -28,6 +28,7 @@ from gateway.dataplane.endpoints import ENDPOINTS, PREFIX, Routes
 from gateway.dataplane.estimate import Estimator
 from gateway.dataplane.forward import Forwarder
 from gateway.dataplane.meter import Meter
+from gateway.dataplane.observe import Observer
 from gateway.dataplane.open_calls import OpenCalls
 from gateway.dataplane.pipeline import DataPlane, serve
 from gateway.dataplane.ports import Exchange
@@ -37,6 +38,7 @@ from gateway.domain.credentials import pepper_fingerprint
 from gateway.domain.grants import Limits
 from gateway.domain.upstreams import Upstream
 from gateway.ops.lifespan import lifespan
+from gateway.ops.loop_lag import LoopLag
 from gateway.ops.metrics import Metrics
 from gateway.ops.spans import SpanQueue
 from gateway.storage.failover import SharedAdmissions
@@ -90,6 +92,7 @@ class Gateway:
         self.draining = False
         self.bootstrap: Bootstrap | None = None
         self.metrics = Metrics()
+        self._loop_lag = LoopLag()
         self._offline = offline
         self._pepper = secrets.key_pepper
         self._engine = create_engine(settings.database_url, **settings.database_options)
@@ -139,8 +142,11 @@ class Gateway:
         routes = health_routes(
             problems=self._problems,
             metrics=self.metrics.render,
-            admin_token=self.services.admin_token,
-            trusted_proxies=self.services.people.trusted_proxies,
+            access=Access(
+                tokens=(self.services.admin_token, secrets.metrics_token),
+                networks=tuple(ip_network(each) for each in settings.metrics.allow_networks),
+                trusted_proxies=self.services.people.trusted_proxies,
+            ),
         )
         self._app = create_control(self.services, extra_routes=routes)
 
@@ -197,6 +203,8 @@ class Gateway:
                 stack.push_async_callback(self._open_calls.stop)
                 self._refusals.start()
                 stack.push_async_callback(self._refusals.close)
+                self._loop_lag.start()
+                stack.push_async_callback(self._loop_lag.close)
                 self._retention.start()
                 stack.push_async_callback(self._retention.close)
                 sweeper = asyncio.create_task(self._sweep_for_ever())
@@ -247,13 +255,9 @@ class Gateway:
         self._open_calls = OpenCalls(gate.confirm, self._admissions, self._admissions.sweep)
         self._admissions.on_raise(self._open_calls.policy_changed)
         self.metrics.watch_conservation(self._admissions.conservation)
-        watch(
-            self.metrics,
-            Watched(self._open_calls, self._bodies, self._waiting, self._keys, self._ledger, self._refusals, self._retention),
-        )
-        if self._shared is not None:
-            watch_shared(self.metrics, self._shared)
         lines = CallLines(settings.log.calls_sample) if settings.log.calls else None
+        observer = Observer(lambda name: self.catalogue.model(name) is not None, top=settings.metrics.top)
+        self._watch(observer)
         return DataPlane(
             gate=gate,
             routes=Routes(ENDPOINTS),
@@ -262,9 +266,28 @@ class Gateway:
             meter=Meter(self._admissions, self._ledger, estimator, strict=settings.ledger.strict),
             refusals=self._refusals,
             open_calls=self._open_calls,
-            metrics=self.metrics,
+            observer=observer,
             ended=Observers(lines, self._tracer) if lines or self._tracer else None,
         )
+
+    def _watch(self, observer: Observer) -> None:
+        parts = Watched(
+            open_calls=self._open_calls,
+            bodies=self._bodies,
+            waiting=self._waiting,
+            keys=self._keys,
+            ledger=self._ledger,
+            refusals=self._refusals,
+            retention=self._retention,
+            observer=observer,
+            policy=self._policy,
+            engine=self._engine,
+            client=self._client,
+            directory=self.directory,
+            loop_lag=self._loop_lag,
+            shared=self._shared,
+        )
+        watch(self.metrics, parts)
 
     async def _problems(self) -> list[str]:
         """What keeps the gateway from taking calls: a part that is not open, a database that does not answer."""

@@ -239,6 +239,8 @@ def _conflicts(settings: Settings, merged: _Merged) -> list[Problem]:
             "server.max_body_bytes_total is below server.max_body_bytes, so that the largest bodies could never be taken",
             "Raise server.max_body_bytes_total, or lower server.max_body_bytes.",
         )
+    if settings.metrics.token is not None and settings.metrics.token_file is not None:
+        tell("metrics.token_file", "metrics.token and metrics.token_file are both set", "Leave out one of them.")
     problems += _upstream_conflicts(settings, merged)
     return problems
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, TypedDict
 
 from pydantic import BaseModel
 
+from gateway.config_metrics import MetricsTable
 from gateway.config_observing import Log, Tracing
 from gateway.config_values import (
     BaseUrl,
@@ -290,6 +291,7 @@ class Settings(Table):
     cache: Cache = Cache()
     ledger: Ledger = Ledger()
     console: Console = Console()
+    metrics: MetricsTable = MetricsTable()
     log: Log = Log()
     tracing: Tracing = Tracing()
     upstreams: tuple[UpstreamTable, ...] = ()
@@ -331,10 +333,12 @@ class Settings(Table):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Secrets:
-    """The secrets in use, set or made: the admin token, and the pepper of the keys' digests. `repr` shows neither."""
+    """The secrets in use, set or made: the admin token, the pepper of the keys' digests, and the token for metrics
+    if there is one. `repr` shows none."""
 
     admin_token: str = field(repr=False)
     key_pepper: bytes = field(repr=False)
+    metrics_token: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

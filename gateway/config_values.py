@@ -95,8 +95,9 @@ def path(default: str, description: str, *, env: str) -> Any:
     return _setting(Path(default), description, About("the path of a folder", env))
 
 
-def file(description: str, usual: str, *, env: str) -> Any:
-    return _setting(None, description, About("the path of a file", env, shown_default=f"{usual} in the data folder"))
+def file(description: str, usual: str = "", *, env: str = "") -> Any:
+    shown = f"{usual} in the data folder" if usual else ""
+    return _setting(None, description, About("the path of a file", env, shown_default=shown))
 
 
 def secret(description: str, *, expects: str, env: str = "", shown_default: str = "") -> Any:

@@ -9,7 +9,8 @@ import re
 import select
 import socket
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,25 +41,37 @@ class NotKept(Exception):  # noqa: N818 — says how far it came
 
 def measure(peer: Peer, rate: float, seconds: float, warm_seconds: float = 0.5) -> Latency:
     """Send `rate` calls a second for so long over kept connections, after a moment that does not count. Raises NotKept."""
-    with suppress(OSError):  # a sleep ends when it should, not up to 50 µs later; without it all servers are as much later
-        Path("/proc/self/timerslack_ns").write_text("1")
-    client = _Client(peer, request_of(peer, Shot()))
-    gc.collect()
-    gc.disable()
-    try:
+    with _sending(peer, Shot()) as client:
         client.run(rate, int(rate * warm_seconds))
         busy = watch(peer)
         begun = time.perf_counter()
         took = sorted(client.run(rate, int(rate * seconds)))
         spent = time.perf_counter() - begun
         cpu, other_cpu = busy()
+    p50, p90, p99, most = (took[min(len(took) - 1, int(len(took) * share))] * 1000 for share in (0.5, 0.9, 0.99, 1.0))
+    return Latency(len(took) / spent, p50, p90, p99, most, cpu, other_cpu)
+
+
+def times(peer: Peer, shot: Shot, rate: float, seconds: float) -> list[float]:
+    """The seconds that each of so many calls took, the first ones too. Raises NotKept."""
+    with _sending(peer, shot) as client:
+        return client.run(rate, int(rate * seconds))
+
+
+@contextmanager
+def _sending(peer: Peer, shot: Shot) -> "Iterator[_Client]":
+    with suppress(OSError):  # a sleep ends when it should, not up to 50 µs later; without it all servers are as much later
+        Path("/proc/self/timerslack_ns").write_text("1")
+    client = _Client(peer, request_of(peer, shot))
+    gc.collect()
+    gc.disable()
+    try:
+        yield client
     except OSError as error:
         raise NotKept(f"a connection broke: {error}") from error
     finally:
         gc.enable()
         client.close()
-    p50, p90, p99, most = (took[min(len(took) - 1, int(len(took) * share))] * 1000 for share in (0.5, 0.9, 0.99, 1.0))
-    return Latency(len(took) / spent, p50, p90, p99, most, cpu, other_cpu)
 
 
 @dataclass

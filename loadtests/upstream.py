@@ -1,8 +1,8 @@
 """A model server with next to no work of its own, to measure what stands before it: `python loadtests/upstream.py PORT`.
 
 What it answers depends on the model: `small` a completion of some 300 bytes; `large` one of 200 KB; `events` 200 events at once,
-as a stream; `slow` an event a second for as long as the client stays, whose text says when it was sent; `slow-2` and `slow-5` one
-in two and five seconds. Every reply names 10 tokens in and 5 out.
+as a stream; `later` the small one after 20 ms; `slow` an event a second for as long as the client stays, whose text says when it
+was sent; `slow-2` and `slow-5` one in two and five seconds. Every reply names 10 tokens in and 5 out.
 """
 
 import asyncio
@@ -16,7 +16,8 @@ import uvloop
 
 SLOW = {"slow": 1, "slow-2": 2, "slow-5": 5}
 """The models that bring an event now and then, with the seconds from one to the next."""
-MODELS = ("small", "large", "events", *SLOW)
+LATER_SECONDS = 0.02
+MODELS = ("small", "large", "events", "later", *SLOW)
 EVENTS = 200
 LARGE = 200_000
 _USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
@@ -134,6 +135,8 @@ class Upstream(asyncio.Protocol):
         model = found[1] if found else b"small"
         if model == b"events":
             self._stream = asyncio.create_task(self._events())
+        elif model == b"later":
+            asyncio.get_running_loop().call_later(LATER_SECONDS, self._transport.write, _SMALL)
         elif model in self._wheels:
             self._wheels[model].add(self._transport)
         else:

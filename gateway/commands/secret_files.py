@@ -47,7 +47,9 @@ def obtain(settings: Settings) -> tuple[Secrets, list[str]]:
     """The secrets, those that are not set made on first use, and warnings. Raises Failure where a file cannot be used."""
     token, token_warnings = _one(settings, _TOKEN)
     pepper, pepper_warnings = _one(settings, _PEPPER)
-    return Secrets(admin_token=token, key_pepper=pepper.encode()), token_warnings + pepper_warnings
+    metrics_token, metrics_warnings = _of_metrics(settings)
+    secrets = Secrets(admin_token=token, key_pepper=pepper.encode(), metrics_token=metrics_token)
+    return secrets, token_warnings + pepper_warnings + metrics_warnings
 
 
 def token_path(settings: Settings) -> Path:
@@ -74,19 +76,35 @@ def key_pepper(settings: Settings) -> str | None:
 
 def examine(settings: Settings) -> list[str]:
     """Warnings about the secrets that there are, without making any. Raises Failure where one cannot be used."""
-    found = [_kept(settings, _TOKEN), _kept(settings, _PEPPER)]
+    found = [_kept(settings, _TOKEN), _kept(settings, _PEPPER), _of_metrics(settings)]
     return [warning for each in found if each is not None for warning in each[1]]
+
+
+def _of_metrics(settings: Settings) -> tuple[str, list[str]]:
+    """The token for metrics, empty where there is none, and warnings. Raises Failure where its file cannot be used."""
+    token, path = settings.metrics.token, settings.metrics.token_file
+    if path is not None:
+        text = _read(path, "GATEWAY_METRICS_TOKEN")
+        if text is None:
+            raise Failure(f"the secret in {path} cannot be read", "Mend the file, or set GATEWAY_METRICS_TOKEN.")
+        return text, []
+    if token is None:
+        return "", []
+    text = str(token.get_secret_value())
+    return text, _if_short(text, "GATEWAY_METRICS_TOKEN")
+
+
+def _if_short(text: str, variable: str) -> list[str]:
+    if len(text) >= _SHORT:
+        return []
+    return [f"{variable} is so short that it can be guessed; take a random one, such as openssl rand -hex 32 prints"]
 
 
 def _kept(settings: Settings, kind: _Kind) -> tuple[str, list[str]] | None:
     """A secret that is set or was made, and warnings; None if there is none."""
     text = kind.given(settings)
     if text is not None:
-        if len(text) < _SHORT:
-            return text, [
-                f"{kind.variable} is so short that it can be guessed; take a random one, such as openssl rand -hex 32 prints"
-            ]
-        return text, []
+        return text, _if_short(text, kind.variable)
     path = kind.path(settings)
     text = _read(path, kind.variable)
     if text is None:

@@ -30,6 +30,12 @@ def client_of(request: HTTPConnection, trusted: Sequence[Network]) -> str | None
     return str(found)
 
 
+def is_within(address: str, networks: Sequence[Network]) -> bool:
+    """Whether an address, as a connection gives it, is in one of the networks."""
+    found = _read(address)
+    return found is not None and _is_trusted(found, networks)
+
+
 def _read(text: str) -> _Address | None:
     try:
         # Without a zone, which is of one machine only, and could be any text.

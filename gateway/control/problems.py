@@ -58,6 +58,14 @@ class Unauthorized(Problem):
     )
 
 
+class NoMetricsToken(Problem):
+    status, code = 401, "invalid_metrics_token"
+    text = (
+        "Send the token of metrics.token in an Authorization header, Authorization: Bearer YOUR_TOKEN, or ask from an address "
+        "that metrics.allow_networks names."
+    )
+
+
 class Forbidden(Problem):
     status, code = 403, "forbidden"
     text = "You do not have the right to do this."

@@ -5,6 +5,7 @@ change has replaced. Refusals are confirmed the same way, by an admission withou
 answer has the principal read again and the question put again, at most three times.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -133,7 +134,11 @@ class Gate:
             pair = (call.caller.workspace_id, body.model)
             if self.waiting.has_line(pair):
                 await self._decide(call, permission)  # who may not call at all is told so, not to wait
-            decision = await self.waiting.admit(pair, partial(self._decide, call, question), wait_seconds)
+            begun = time.monotonic()
+            try:
+                decision = await self.waiting.admit(pair, partial(self._decide, call, question), wait_seconds)
+            finally:
+                call.waited_seconds = time.monotonic() - begun
         call.decision = decision
         if decision.answer is Answer.REFUSED:
             raise _limit(decision)
@@ -155,8 +160,8 @@ class Gate:
         return model
 
     def _held(self, principal: Principal, model: Model) -> Held:
-        claims = self._claims(principal, model)
-        return Held(model, claims, self._slots(principal, model), asked_of(claims))
+        claims, slots = self._claims(principal, model), self._slots(principal, model)
+        return Held(model, claims, slots, asked_of(claims, slots))
 
     def _claims(self, principal: Principal, model: Model) -> tuple[Claim, ...]:
         account = principal.account_limits.get(model.name, Limits()).over(model.limits).over(self.defaults)

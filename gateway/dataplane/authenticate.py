@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 import logging
 import secrets
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -21,6 +22,7 @@ from gateway.domain.errors import InvalidKey, NoKey, ServiceUnavailable
 from gateway.domain.faults import KeyStoreUnavailable
 from gateway.domain.grants import Principal
 from gateway.domain.upstreams import Fields, Headers
+from gateway.ops.batches import Batches
 
 _log = logging.getLogger(__name__)
 _RETRY_MS = 1000
@@ -67,8 +69,15 @@ class Keys:
         self._misses: dict[bytes, float] = {}
         self._asked: dict[bytes, asyncio.Future[Principal | None]] = {}
         self._reading: asyncio.Task[None] | None = None
+        self.batches = Batches("keys")
         self.hits = 0
         self.reads = 0
+        self.evictions = 0
+
+    @property
+    def size(self) -> int:
+        """Keys whose principals are cached."""
+        return len(self._known)
 
     def digest_of(self, headers: Headers, fields: Fields) -> bytes:
         """The digest of the standard key that a request carries; `fields` are its headers by name. Raises NoKey, InvalidKey.
@@ -129,7 +138,9 @@ class Keys:
                 batch, self._asked = self._asked, {}
                 self.reads += 1
                 try:
+                    begun = time.monotonic()
                     found = await self._store.principals(list(batch))
+                    self.batches.done(len(batch), time.monotonic() - begun)
                     newest = max((principal.catalogue_version for principal in found.values()), default=0)
                     await self._catalogue.at_least(newest)
                 except KeyStoreUnavailable as error:
@@ -154,6 +165,8 @@ class Keys:
                 _bounded(self._misses, self._max_keys)[key_digest] = self._clock() + self._miss_seconds
             else:
                 self._misses.pop(key_digest, None)
+                if len(self._known) >= self._max_keys:
+                    self.evictions += 1
                 _bounded(self._known, self._max_keys)[key_digest] = principal
             if not answer.done():
                 answer.set_result(principal)

@@ -18,7 +18,8 @@ class Call(msgspec.Struct):
 
     `sent_at` is when the request was first handed to a deployment, `answered_at` when the reply that counts was there, its head,
     or nothing more was hoped for. `upstream_seconds` is all that the call waited for upstreams, `client_seconds` for its client's
-    body and for it to take bytes; both are whole once the call has ended.
+    body and for it to take bytes, `waited_seconds` for room, because its client asked for that; all are whole once the call has
+    ended. `refused` is why it was refused, an error's code, and `refused_at` whose limit that was: see `domain.causes.Cause`.
     """
 
     at: int
@@ -36,6 +37,7 @@ class Call(msgspec.Struct):
     decision: Decision | None = None
     # forward and relay
     deployment: Deployment | None = None
+    upstream: str = ""
     sent: bool = False
     upstream_status: int = 0
     usage: Usage | None = None
@@ -50,10 +52,13 @@ class Call(msgspec.Struct):
     answered_at: float = 0.0
     upstream_seconds: float = 0.0
     client_seconds: float = 0.0
+    waited_seconds: float = 0.0
     # the end
+    ended_at: float = 0.0
+    refused: str = ""
+    refused_at: str = ""
     status: int = 0
     outcome: str = "ok"
-    code: str = ""
     trace: Trace | None = None
     replied: bool = False
     finished: bool = False
@@ -71,6 +76,7 @@ class Call(msgspec.Struct):
         return self.decision is not None and self.decision.answer is Answer.ADMITTED
 
 
-def begin() -> Call:
+def begin(started: float) -> Call:
+    """A call whose headers came at the time `started`."""
     at = time.time_ns() // 1_000_000
-    return Call(at=at, started=time.monotonic(), id=call_id(at))
+    return Call(at=at, started=started, id=call_id(at))

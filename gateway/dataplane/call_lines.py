@@ -43,8 +43,8 @@ def fields(call: Call, now: float) -> dict[str, object]:
     if call.model is not None:
         found |= {"model": call.model.name, "stream": call.stream}
     found |= {"status": call.status, "outcome": call.outcome}
-    if call.code:
-        found["code"] = call.code
+    if call.refused:
+        found["code"] = call.refused
     if call.deployment is not None:
         found["upstream"] = call.deployment.upstream_name
     if call.usage is not None:

@@ -45,7 +45,7 @@ class Forwarder:
         deployment = self.upstreams.choose(body.model, tried)
         while deployment is not None:
             tried.append(deployment)
-            call.deployment = deployment
+            call.deployment, call.upstream = deployment, deployment.upstream_id
             raw = _on_the_wire(body, endpoint, deployment)
             fault, reply = None, None
             begun = time.monotonic()

@@ -37,6 +37,7 @@ class Connection(Protocol):
     loop: asyncio.AbstractEventLoop
     write_seconds: float
     body_seconds: float
+    received_at: float
 
     def on_response_complete(self) -> None: ...
 
@@ -87,6 +88,7 @@ class HttpExchange:
         "path",
         "response_complete",
         "response_started",
+        "started",
         "task",
         "waited",
     )
@@ -102,6 +104,7 @@ class HttpExchange:
         self.fields: Fields = dict(headers)
         self.gone = False
         self.keep_alive = keep_alive
+        self.started = connection.received_at
         self.begun = self.response_started = self.response_complete = self.disconnected = False
         self.task: asyncio.Task[Any] | None = None
         self._connection = connection

@@ -19,15 +19,16 @@ from gateway.dataplane.endpoints import Endpoint, Policy, Routes
 from gateway.dataplane.forward import Forwarder
 from gateway.dataplane.headers import patience
 from gateway.dataplane.meter import Meter
+from gateway.dataplane.observe import Observer
 from gateway.dataplane.open_calls import OpenCalls
 from gateway.dataplane.ports import ClientGone, Exchange, Refusals
 from gateway.dataplane.relay import relay
 from gateway.domain.causes import Cause
 from gateway.domain.errors import InternalError, LimitRequests, NotFound, Refusal, RequestTimeOut, UpstreamError
-from gateway.ops.metrics import Metrics
 
 _log = logging.getLogger(__name__)
 _COUNTED = frozenset({401, 403, 404, 429, 503})
+_NO_KEY = "no_key"  # which has no code of its own
 _CLIENT_CLOSED = 499  # what the ledger says of a client that left before it was answered, as nginx's log does
 
 
@@ -42,14 +43,14 @@ class DataPlane:
     meter: Meter
     refusals: Refusals
     open_calls: OpenCalls
-    metrics: Metrics
+    observer: Observer
     ended: Callable[[Call, Exchange], None] | None = None
     """Told of each call once it has ended, for its log line and its trace; None where neither is wanted."""
 
 
 async def serve(exchange: Exchange, plane: DataPlane) -> None:
     """Answer one request, from its headers to its ledger entry."""
-    call = begin()
+    call = begin(exchange.started)
     try:
         await plane.gate.authenticate(call, exchange)
         call.authenticated_at = time.monotonic()
@@ -65,7 +66,6 @@ async def serve(exchange: Exchange, plane: DataPlane) -> None:
             await _serve_model(exchange, call, plane, endpoint)
     except Refusal as refusal:
         _log.log(_level(refusal), "call %s refused: %s %s", call.id, refusal.code, refusal.detail, extra={"request_id": call.id})
-        call.code = refusal.code or ""
         call.outcome = "refused" if call.outcome == "ok" else call.outcome
         _count(call, plane, refusal)
         await answers.refuse(exchange, call, refusal)
@@ -75,19 +75,17 @@ async def serve(exchange: Exchange, plane: DataPlane) -> None:
                 call.outcome = "client_gone" if exchange.gone else "gateway_stopped"
             raise
         _uncancel()
-        call.code = call.cut.code or ""
         _count(call, plane, call.cut)
         await answers.refuse(exchange, call, call.cut)
     except ClientGone:
         call.outcome, call.status = "client_gone", call.status or _CLIENT_CLOSED
     except Exception:  # noqa: BLE001 — the one place where a fault of ours becomes a reply
-        call.outcome = "internal_error"
-        call.code = "internal_error"
+        call.outcome, call.refused = "internal_error", InternalError.code
         _log.exception("call %s failed inside the gateway", call.id, extra={"request_id": call.id})
         await answers.refuse(exchange, call, InternalError())
     finally:
         call.client_seconds = exchange.waited
-        plane.metrics.answered(call.endpoint, call.status, call.outcome)
+        plane.observer.ended(call)
         if plane.ended is not None:
             plane.ended(call, exchange)
 
@@ -104,7 +102,9 @@ async def _serve_model(exchange: Exchange, call: Call, plane: DataPlane, endpoin
             reply = await plane.forwarder.forward(call, body, endpoint, exchange.headers, exchange.fields)
             try:
                 hide_usage = call.stream and not body.include_usage
-                await relay(exchange, call, reply, hide_usage=hide_usage, before_end=plane.meter.before_end)
+                await relay(
+                    exchange, call, reply, hide_usage=hide_usage, before_end=plane.meter.before_end, gaps=plane.observer.gaps
+                )
             finally:
                 await reply.close()
                 call.upstream_seconds += reply.waited
@@ -154,12 +154,13 @@ async def _show_models(exchange: Exchange, call: Call, plane: DataPlane, name: s
 
 def _count(call: Call, plane: DataPlane, refusal: Refusal) -> None:
     """Count a call that policy or limits kept out; one that was admitted is in the ledger, and one that is no call in neither."""
-    caller = call.principal
+    cause, caller = _cause(call, refusal), call.principal
+    call.refused, call.refused_at = cause.code or _NO_KEY, cause.level
     if caller is None or call.admitted or refusal.status not in _COUNTED or isinstance(refusal, NotFound):
         return
     # A name that somebody made up must not become one more row.
     model = call.asked if plane.gate.catalogue.model(call.asked) is not None else ""
-    plane.refusals.count(call.at, caller, model, str(_cause(call, refusal)))
+    plane.refusals.count(call.at, caller, model, str(cause))
 
 
 def _cause(call: Call, refusal: Refusal) -> Cause:

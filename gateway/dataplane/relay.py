@@ -5,6 +5,7 @@ and if it breaks off, so does the client's connection. An event stream that brea
 """
 
 import time
+from bisect import bisect_left
 from collections.abc import Awaitable, Callable
 
 from gateway.dataplane.call import Call
@@ -14,6 +15,7 @@ from gateway.dataplane.sse import EventStream, error_event, usage_in_part, usage
 from gateway.domain.errors import Refusal, RequestTimeOut, UpstreamError
 from gateway.domain.faults import UpstreamFault, UpstreamTimedOut
 from gateway.domain.upstreams import Headers
+from gateway.ops.histograms import Histogram
 from gateway.ops.redact import CREDENTIALS
 
 _WHOLE = 1 << 20
@@ -24,13 +26,14 @@ _EVENT_STREAM = b"text/event-stream"
 
 
 BeforeEnd = Callable[[Call], Awaitable[None]]
+Gaps = Callable[[Call], Histogram]
 
 
-async def relay(exchange: Exchange, call: Call, reply: Reply, *, hide_usage: bool, before_end: BeforeEnd) -> None:
+async def relay(exchange: Exchange, call: Call, reply: Reply, *, hide_usage: bool, before_end: BeforeEnd, gaps: Gaps) -> None:
     """Send the reply on. Raises UpstreamError or RequestTimeOut if it breaks off before a byte was sent.
 
     `before_end` is waited for before the bytes that end the reply are sent: the last event of a stream, the body of any other.
-    It may raise a Refusal, and does nothing the second time.
+    It may raise a Refusal, and does nothing the second time. `gaps` gives the histogram for the times between a stream's parts.
     """
     fields = reply.fields
     headers = downward(reply.headers, fields)
@@ -41,7 +44,7 @@ async def relay(exchange: Exchange, call: Call, reply: Reply, *, hide_usage: boo
     plain = fields.get(b"content-encoding") in (None, b"identity")
     call.stream = plain and reply.status in _SUCCESS and content_type.partition(b";")[0].strip().lower() == _EVENT_STREAM
     if call.stream:
-        await _events(exchange, call, reply, headers, before_end, hide_usage=hide_usage)
+        await _events(exchange, call, reply, headers, before_end, hide_usage=hide_usage, gaps=gaps(call))
     else:
         # A length beside a transfer coding does not count (RFC 9112, section 6.3).
         length = None if b"transfer-encoding" in fields else fields.get(b"content-length")
@@ -49,16 +52,21 @@ async def relay(exchange: Exchange, call: Call, reply: Reply, *, hide_usage: boo
 
 
 async def _events(
-    exchange: Exchange, call: Call, reply: Reply, headers: Headers, before_end: BeforeEnd, *, hide_usage: bool
+    exchange: Exchange, call: Call, reply: Reply, headers: Headers, before_end: BeforeEnd, *, hide_usage: bool, gaps: Histogram
 ) -> None:
     stream = EventStream(hide_usage=hide_usage)
     broken: Refusal | None = None
     last = b""
+    counts, bounds, before = gaps.counts, gaps.bounds, 0.0
     try:
         await _start(exchange, call, reply.status, headers)
         while chunk := await reply.chunk():
-            if call.first_byte is None:
-                call.first_byte = time.monotonic()
+            now = time.monotonic()
+            if before:
+                counts[bisect_left(bounds, now - before)] += 1
+            else:
+                call.first_byte = now
+            before = now
             passed = stream.feed(chunk)
             if stream.done:
                 _note(call, stream)
@@ -72,6 +80,7 @@ async def _events(
         if not stream.done:
             broken = _refusal(fault)
     finally:
+        gaps.sum += before - (call.first_byte or before)
         _note(call, stream)
     if broken is not None:
         call.outcome = "upstream_broke"

@@ -106,8 +106,8 @@ def _steps(call: Call, now: float) -> Iterator[tuple[str, float, float, bool]]:
 
 def _error(call: Call) -> str:
     """What a call that did not go well failed with: the code of its reply, else what the ledger says, else the status."""
-    if call.code:
-        return call.code
+    if call.refused:
+        return call.refused
     return call.outcome if call.outcome != "ok" else str(call.status)
 
 

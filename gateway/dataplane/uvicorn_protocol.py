@@ -107,6 +107,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self._upgrading = False
         self._refused = False
         self._idle_since = 0.0
+        self.received_at = 0.0
 
     @classmethod
     def configured(cls, **values: Any) -> type["EdgeProtocol"]:
@@ -143,6 +144,7 @@ class EdgeProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._lingering.lingering:
             return
+        self.received_at = time.monotonic()
         if self._in_headers:
             self._header_size += len(data)
         else:
@@ -297,7 +299,10 @@ class EdgeProtocol(HttpToolsProtocol):
             return
         self.flow.resume_reading()
         if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
+            cycle, app = self.pipeline.pop()
+            if (exchange := _exchange(cycle)) is not None:
+                exchange.started = time.monotonic()
+            self._start_asgi_task(cycle, app)
             return
         self._idle_since = self.loop.time()
         if self.timeout_keep_alive_task is None:

@@ -10,6 +10,8 @@ import msgspec
 from gateway.domain.buckets import Claim, Kind, Level
 from gateway.domain.grants import Limits
 
+Mode = Literal["memory", "redis", "local", "allow"]
+
 
 class Answer(StrEnum):
     ADMITTED = "admitted"
@@ -77,7 +79,8 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     """Being refused is an answer, not an error. `refused` is the claim with the longest wait; `wait_us` is that wait. Where too
     many calls are open, and no bucket takes longer, `full` is the slot that was not free.
 
-    A stale answer may bring a `nonce` for the next `Ask`.
+    A stale answer may bring a `nonce` for the next `Ask`. `mode` says who decided: this process alone (`memory`), all together in
+    `redis`, or, while Redis is away, this process by its share (`local`) or without counting (`allow`).
     """
 
     answer: Answer
@@ -87,6 +90,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     decided_at: int = 0
     nonce: str = ""
     full: Slot | None = None
+    mode: Mode = "memory"
 
 
 @dataclass(frozen=True, slots=True)

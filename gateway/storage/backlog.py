@@ -43,6 +43,13 @@ class Backlog:
         """Entries that are not stored yet."""
         return len(self._queue) + sum(len(batch.entries) for batch in self._under_way)
 
+    @property
+    def oldest(self) -> int | None:
+        """When the call of the oldest entry that is not stored yet ended, in Unix milliseconds; None where nothing waits."""
+        first = min((batch for batch in self._under_way), key=lambda batch: batch.first, default=None)
+        entries = first.entries if first is not None else self._queue
+        return entries[0].at + entries[0].duration_ms if entries else None
+
     def append(self, entry: Entry) -> int:
         """Take an entry. Returns how many wait that no batch holds."""
         self._queue.append(entry)

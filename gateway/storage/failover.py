@@ -141,7 +141,7 @@ class SharedAdmissions:
         if epoch != ask.epoch:
             return Decision(Answer.STALE)
         if self._when_unavailable == "allow" or not ask.reserves:
-            return Decision(Answer.ADMITTED)
+            return Decision(Answer.ADMITTED, mode="allow" if self._when_unavailable == "allow" else "local")
         processes = max(1, self._processes())
         claims = tuple(_share(claim, processes) for claim in ask.claims)
         for claim, share in zip(ask.claims, claims, strict=True):
@@ -153,7 +153,7 @@ class SharedAdmissions:
         decision = await self._local.admit(replace(ask, claims=claims, slots=slots))
         if decision.answer is not Answer.ADMITTED:
             self._here.discard(ask.call_id)
-        return decision
+        return replace(decision, mode="local")
 
     def _first_units(self, claim: Claim, share: Claim, processes: int) -> int:
         """What a bucket begins with here."""

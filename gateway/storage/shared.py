@@ -3,13 +3,15 @@
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from functools import partial
 
 from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from gateway.domain.ledger import Entry
+from gateway.ops.batches import Batches
 from gateway.storage.failover import SharedAdmissions, WhenUnavailable
 from gateway.storage.memory.admission import MemoryAdmissions
 from gateway.storage.redis import script
@@ -20,8 +22,9 @@ from gateway.storage.redis.demands import refuse_unfit
 from gateway.storage.redis.ledger import StreamLedger
 from gateway.storage.redis.presence import Presence
 from gateway.storage.redis.store import Store
+from gateway.storage.redis.stream_age import StreamAge
 from gateway.storage.redis.streams import Streams
-from gateway.storage.sql.entries import store
+from gateway.storage.sql.entries import Stored, store
 from gateway.storage.sql.epochs import SqlEpochs
 
 _log = logging.getLogger(__name__)
@@ -63,8 +66,17 @@ class Shared:
             clock=time.monotonic,
         )
         self.streams = Streams(options.streams, most=options.stream_max_entries)
-        self.ledger = StreamLedger(self.client, self.streams, partial(store, engine))
-        self.consumer = StreamConsumer(self.client, self.streams, partial(store, engine))
+        self.stored = Batches("ledger")
+
+        async def stored(entries: Sequence[Entry]) -> Stored:
+            begun = time.monotonic()
+            found = await store(engine, entries)
+            self.stored.done(len(entries), time.monotonic() - begun)
+            return found
+
+        self.ledger = StreamLedger(self.client, self.streams, stored)
+        self.consumer = StreamConsumer(self.client, self.streams, stored)
+        self.stream_age = StreamAge(self.client, self.streams)
         self._stack = AsyncExitStack()
 
     async def open(self) -> None:
@@ -84,6 +96,8 @@ class Shared:
         await self._connect_to_cluster()
         await self.consumer.start()
         self._stack.push_async_callback(self.consumer.close)
+        self.stream_age.start()
+        self._stack.push_async_callback(self.stream_age.close)
         await self.ledger.start()
         self._stack.push_async_callback(self.ledger.close)
         until = time.monotonic() + _FIRST_SECONDS

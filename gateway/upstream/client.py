@@ -140,6 +140,10 @@ class HttpClient:
             raise
         return HttpReply(connection, origin, self._pool)
 
+    def connections(self) -> dict[tuple[str, ...], float]:
+        """Connections by what they do: `busy` or `idle`."""
+        return {("busy",): self._pool.size - self._pool.idle, ("idle",): self._pool.idle}
+
     def _target(self, upstream: Upstream) -> Target:
         key = (upstream.base_url, upstream.api_key)
         known = self._targets.get(key)

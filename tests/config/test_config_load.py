@@ -95,6 +95,8 @@ def test_each_setting_can_come_from_the_environment_and_from_the_file(file: Path
         "storage.migrate_database_url": "postgresql://owner@host/name",
         "storage.pgbouncer": "true",
         "storage.pool_size": "3",
+        "metrics.allow_networks": "10.0.0.0/8",
+        "metrics.top": "3",
     }
     needed = {
         "storage.migrate_database_url": {"GATEWAY_DATABASE_URL": "postgresql://h/n"},

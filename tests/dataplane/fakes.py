@@ -1,6 +1,7 @@
 """Full implementations in memory of the data plane's ports, with switches for faults, delays and stalls."""
 
 import asyncio
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -193,6 +194,7 @@ class RecordingExchange:
         self.fields = dict(headers)
         self.gone = False
         self.waited = 0.0
+        self.started = time.monotonic()
         self.status = 0
         self.reply_headers: Headers = []
         self.written: list[bytes] = []

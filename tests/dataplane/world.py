@@ -14,6 +14,7 @@ from gateway.dataplane.endpoints import ENDPOINTS, PREFIX, Routes
 from gateway.dataplane.estimate import Estimator
 from gateway.dataplane.forward import Forwarder
 from gateway.dataplane.meter import Meter
+from gateway.dataplane.observe import Observer
 from gateway.dataplane.open_calls import OpenCalls
 from gateway.dataplane.pipeline import DataPlane, serve
 from gateway.dataplane.ports import ClientGone
@@ -94,6 +95,8 @@ class World:
         self.ledger = MemoryLedger()
         self.refusals = MemoryRefusals()
         self.metrics = Metrics()
+        self.observer = Observer(lambda name: self.catalogue.model(name) is not None, top=10)
+        self.metrics.source(self.observer.families)
         self.admissions = admissions(clock=self.clock, lease_us=round(lease_seconds * 1_000_000))
         self.keys = Keys(
             self.store, self.catalogue, pepper=PEPPER, max_keys=max_keys, miss_seconds=10.0, clock=self.clock.seconds
@@ -114,7 +117,7 @@ class World:
             meter=Meter(self.admissions, self.ledger, self.estimator),
             refusals=self.refusals,
             open_calls=self.open_calls,
-            metrics=self.metrics,
+            observer=self.observer,
         )
         self.epoch = 1
         self.key = self.add_key("ak-1")

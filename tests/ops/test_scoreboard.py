@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway.ops.exposition import rendered
 from gateway.ops.metrics import Metrics
 from gateway.ops.scoreboard import Scoreboard
-from gateway.ops.snapshots import Snapshot, merged, rendered
+from gateway.ops.snapshots import Snapshot, counter, merged
 
 
 class Process:
@@ -21,9 +22,11 @@ class Process:
         self.count = 0
         self.open = 0
         self.lag = 0
+        self.kinds: dict[tuple[str, ...], float] = {}
         self.metrics = Metrics()
         self.metrics.counter("x_done", "Done.", lambda: self.count)
         self.metrics.gauge("x_open", "Open.", lambda: self.open)
+        self.metrics.source(lambda: (counter("x_kinds", "Done.", ("kind",), self.kinds),))
         self.metrics.gauge("x_lag", "Lag.", lambda: self.lag, together="max")
 
 
@@ -45,14 +48,16 @@ def test_sums_and_maxima(board: Scoreboard) -> None:
     processes = [Process(), Process()]
     for number, (process, (count, opened, lag)) in enumerate(zip(processes, [(3, 1, 9), (4, 2, 5)], strict=True)):
         process.count, process.open, process.lag = count, opened, lag
-        process.metrics.answered("models.list", 200 + number, "ok")
+        process.kinds = {("a",): 1, (f"b{number}",): 1}
         board.column(number).write(process.metrics.snapshot())
     together = board.together()
     assert [value(together, name) for name in ("x_done_total", "x_open", "x_lag")] == [7, 3, 9]
     text = rendered(together).decode().splitlines()
-    assert 'gateway_calls_total{endpoint="models.list",status="200"} 1.0' in text
-    assert 'gateway_calls_total{endpoint="models.list",status="201"} 1.0' in text
-    assert 'gateway_call_outcomes_total{outcome="ok"} 2.0' in text
+    assert [line for line in text if line.startswith("x_kinds_total")] == [
+        'x_kinds_total{kind="a"} 2.0',
+        'x_kinds_total{kind="b0"} 1.0',
+        'x_kinds_total{kind="b1"} 1.0',
+    ]
 
 
 def test_what_has_ended_keeps_its_counters_only(board: Scoreboard) -> None:

@@ -14,11 +14,12 @@ _decode = msgspec.msgpack.Decoder().decode
 
 @dataclass(slots=True)
 class Batch:
-    """What went out at one time. `left` counts calls without an answer; `sent` and `deadline` are times of the event loop."""
+    """So many `items` as went out at one time. `left` counts calls without an answer; the rest are times of the event loop."""
 
     left: int
     sent: float
     deadline: float
+    items: int = 0
 
 
 @dataclass(slots=True)

@@ -74,6 +74,12 @@ class StreamLedger:
         return sum(lane.backlog.waiting for lane in self._lanes.values())
 
     @property
+    def oldest(self) -> int | None:
+        """When the call of the oldest of them ended, in Unix milliseconds; None where none waits."""
+        found = [oldest for lane in self._lanes.values() if (oldest := lane.backlog.oldest) is not None]
+        return min(found, default=None)
+
+    @property
     def lost(self) -> int:
         return self.refused + sum(lane.backlog.lost for lane in self._lanes.values())
 

@@ -130,7 +130,7 @@ class Node:
     def _send(self, link: Link, entries: list[Entry], *, asking: bool) -> None:
         now = self._loop.time()
         # An admission's time began when it was handed in, a ride's begins now.
-        batch = Batch(0, now, min(now + self._limits.deadline, entries[0].deadline))
+        batch = Batch(0, now, min(now + self._limits.deadline, entries[0].deadline), len(entries))
         calls = calls_of(entries, batch, keyed=self._keyed, asking=asking)
         if calls:
             batch.left = len(calls)
@@ -157,7 +157,9 @@ class Node:
         if batch.left == 0 and batch in self._in_flight:
             self._in_flight.remove(batch)
             self._batches += 1
-            self._seconds += self._loop.time() - batch.sent
+            seconds = self._loop.time() - batch.sent
+            self._seconds += seconds
+            self._limits.done.done(batch.items, seconds)
             self._pump()
             if self._leaving and not self._in_flight:
                 self.close("it left")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
-from gateway.domain.admission import Answer, Ask, Conservation, Decision, Fill, Gauge, Slot
+from gateway.domain.admission import Answer, Ask, Conservation, Decision, Fill, Gauge, Mode, Slot
 from gateway.domain.buckets import Claim, Kind
 
 SOURCE = resources.files("gateway.storage.redis").joinpath("admission.lua").read_bytes()
@@ -15,6 +15,7 @@ SOURCE = resources.files("gateway.storage.redis").joinpath("admission.lua").read
 
 _ADMIT, _SETTLE, _RENEW, _RAISE, _SUMS, _LOOK = 1, 2, 3, 4, 5, 6
 _ADMITTED, _REFUSED = 0, 1
+_MODE: Mode = "redis"
 
 
 def admit(ask: Ask, lease_us: int) -> list[Any]:
@@ -34,13 +35,13 @@ def decision(ask: Ask, answer: Sequence[Any]) -> Decision:
     """The answer to `admit`."""
     kind, now = answer[0], answer[1]
     if kind == _ADMITTED:
-        return Decision(Answer.ADMITTED, _gauges(ask.claims, answer[2:]), decided_at=now)
+        return Decision(Answer.ADMITTED, _gauges(ask.claims, answer[2:]), decided_at=now, mode=_MODE)
     if kind == _REFUSED and answer[2] >= len(ask.claims):
         full = ask.slots[answer[2] - len(ask.claims)]
-        return Decision(Answer.REFUSED, _gauges(ask.claims, answer[4:]), wait_us=answer[3], decided_at=now, full=full)
+        return Decision(Answer.REFUSED, _gauges(ask.claims, answer[4:]), wait_us=answer[3], decided_at=now, full=full, mode=_MODE)
     if kind == _REFUSED:
-        return Decision(Answer.REFUSED, _gauges(ask.claims, answer[4:]), ask.claims[answer[2]], answer[3], now)
-    return Decision(Answer.STALE, decided_at=now, nonce=answer[2])
+        return Decision(Answer.REFUSED, _gauges(ask.claims, answer[4:]), ask.claims[answer[2]], answer[3], now, mode=_MODE)
+    return Decision(Answer.STALE, decided_at=now, nonce=answer[2], mode=_MODE)
 
 
 def settle(ask: Ask, actual: int) -> list[Any]:

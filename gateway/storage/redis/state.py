@@ -1,12 +1,16 @@
 """What a node is told, and what it tells."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from gateway.ops.batches import Batches
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Times in seconds. `ride`: how long a ride waits for an admission to ride behind; `patience`: how long for a node."""
+    """Times in seconds. `ride`: how long a ride waits for an admission to ride behind; `patience`: how long for a node. `done` is
+    told of each batch that was answered.
+    """
 
     deadline: float = 0.1
     ride: float = 0.005
@@ -14,6 +18,7 @@ class Limits:
     queued_rides: int = 100_000
     batch_items: int = 64
     in_flight: int = 4
+    done: Batches = field(default_factory=lambda: Batches("redis"), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from gateway.ops.batches import Batches
 from gateway.storage.redis.address import Address
 from gateway.storage.redis.cluster import Cluster
 from gateway.storage.redis.link import Script
@@ -91,6 +92,11 @@ class Store:
     def on_new_server(self, listener: Callable[[str, str], None]) -> None:
         """Call `listener(node name, run ID)` when a node's connection meets another server than before, before using it."""
         self._listeners.append(listener)
+
+    @property
+    def batches(self) -> Batches:
+        """The batches that were answered, of all nodes."""
+        return self._limits.done
 
     def nodes(self) -> list[NodeState]:
         """Every node as it is now, for metrics."""

@@ -13,11 +13,13 @@ outlives the process without an fsync (see `engine`).
 import asyncio
 import logging
 import random
+import time
 from contextlib import suppress
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.domain.ledger import Entry
+from gateway.ops.batches import Batches
 from gateway.storage.backlog import Backlog
 from gateway.storage.sql.entries import store
 
@@ -46,6 +48,7 @@ class SqlLedger:
         self._many = asyncio.Event()
         self._closing = False
         self._refused = 0
+        self.batches = Batches("ledger")
         self.written = 0
         self.failures = 0
 
@@ -53,6 +56,11 @@ class SqlLedger:
     def waiting(self) -> int:
         """Entries that are not stored yet."""
         return self._backlog.waiting
+
+    @property
+    def oldest(self) -> int | None:
+        """When the call of the oldest entry that is not stored yet ended, in Unix milliseconds; None where all are stored."""
+        return self._backlog.oldest
 
     @property
     def lost(self) -> int:
@@ -127,7 +135,9 @@ class SqlLedger:
         """Write the oldest entries. Returns how many there were."""
         batch = self._backlog.take(most)
         try:
+            begun = time.monotonic()
             stored = await store(self._engine, batch.entries)
+            self.batches.done(len(batch.entries), time.monotonic() - begun)
         except BaseException:
             self._backlog.give_back(batch)
             raise

@@ -7,6 +7,7 @@ crash leaves between commit and mark, `sweep` finishes.
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
@@ -14,7 +15,8 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from gateway.storage.sql.engine import reading, transaction, writing
+from gateway.ops.histograms import FINE, LONG, Histograms
+from gateway.storage.sql.engine import StorageUnavailable, reading, transaction, writing
 from gateway.storage.sql.tables import accounts, catalogue
 
 _RAISE_SECONDS = 5.0
@@ -53,13 +55,18 @@ _MARK = (
 class Policy:
     """The way to change what admission depends on: keys, grants, limits, workspaces, and the catalogue.
 
-    `raise_seconds` bounds how long a change waits to be in force; beyond, it is NotYetInForce.
+    `raise_seconds` bounds how long a change waits to be in force; beyond, it is NotYetInForce. `held` tells how long changes of
+    this process took from their commit until they were in force everywhere, also those that were not in time; `reached` whether
+    the database answered the last sweep.
     """
 
     def __init__(self, engine: AsyncEngine, epochs: Epochs, *, raise_seconds: float = _RAISE_SECONDS) -> None:
         self._engine = engine
         self._epochs = epochs
         self._raise_seconds = raise_seconds
+        self.reached = True
+        self._late: dict[str, float] = {}  # when changes were committed that are not in force yet, by account
+        self.held = Histograms("gateway_policy_change_seconds", "From a change's commit until it is in force.", FINE + LONG[-5:])
 
     @asynccontextmanager
     async def change(self, account_id: str) -> AsyncIterator[AsyncConnection]:
@@ -96,18 +103,34 @@ class Policy:
 
         Raises StorageUnavailable, NotYetInForce.
         """
+        begun = time.monotonic()
         query = sa.select(accounts.c.id, accounts.c.epoch).where(accounts.c.epoch != accounts.c.raised_epoch)
-        async with reading(self._engine) as connection:
-            left = {row.id: row.epoch for row in await connection.execute(query)}
+        try:
+            async with reading(self._engine) as connection:
+                left = {row.id: row.epoch for row in await connection.execute(query)}
+        except StorageUnavailable:
+            self.reached = False
+            raise
+        self.reached = True
         if left:
             await self._put_in_force(left)
+            now = time.monotonic()
+            self.held.of().add([now - self._late.pop(account) for account in left if account in self._late])
             async with writing(self._engine) as connection:
                 await _mark(connection, left)
+        # What another process has put in force meanwhile is not known to the millisecond.
+        self._late = {account: at for account, at in self._late.items() if at > begun}
         return len(left)
 
     async def _finish(self, connection: AsyncConnection, raised: Mapping[str, int]) -> None:
         await connection.commit()
-        await self._put_in_force(raised)
+        committed = time.monotonic()
+        try:
+            await self._put_in_force(raised)
+        except NotYetInForce:
+            self._late |= {account: self._late.get(account, committed) for account in raised}
+            raise
+        self.held.of().observe(time.monotonic() - committed)
         try:
             await _mark(connection, raised)
             await connection.commit()

@@ -209,7 +209,6 @@ class Connection(asyncio.Protocol):
     def _wake(self) -> None:
         waiter = self._waiter
         if waiter is not None:
-            self._woken_at = time.monotonic()
             self._waiter = None
             if not waiter.done():
                 waiter.set_result(None)
@@ -221,6 +220,7 @@ class Connection(asyncio.Protocol):
     def _fail(self, fault: UpstreamFault) -> None:
         if self._fault is None and not self._done:
             self._fault = fault
+        self._woken_at = time.monotonic()
         self._wake()
 
     # asyncio's side
@@ -239,6 +239,8 @@ class Connection(asyncio.Protocol):
             # Nobody asked: a reply to nothing, which must not become the reply to the next request.
             self.abort()
             return
+        if self._waiter is not None:
+            self._woken_at = time.monotonic()  # before it is read, which is work of this process
         if self._in_head:
             self._head_size += len(data)
         try:
@@ -277,6 +279,7 @@ class Connection(asyncio.Protocol):
         self.deadline = NEVER
         if not self._done and not self._in_head and self._close_delimited and error is None:
             self._done = True
+            self._woken_at = time.monotonic()
             self._wake()
         elif not self._done:
             words = CLOSED_EARLY if self._in_head else "the reply broke off"

@@ -52,6 +52,11 @@ class Pool:
         """Connections that are open or being opened."""
         return len(self._open) + self._opening
 
+    @property
+    def idle(self) -> int:
+        """Those of them that are kept for the next call."""
+        return self._idle
+
     async def take(self, origin: Origin, *, fresh: bool = False) -> Connection:
         """A connection that is ready for a request: a kept one, unless it has to be `fresh`, else a new one.
 
