@@ -168,7 +168,7 @@ wire.read = read
 
 
 def test_a_fault_of_ours_is_logged_without_what_it_holds(tmp_path: Path, upstream: EchoUpstream) -> None:
-    """An exception that quotes a key, a credential and a password is logged whole but for these, as one line with the call's ID."""
+    """An exception that quotes a key, a credential and a password is logged but for these, as one line with the call's ID."""
     (tmp_path / "sitecustomize.py").write_text(_FAULTY)
     env = settings() | {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
     with GatewayProcess(tmp_path / "data", upstream=upstream.base_url, env=env) as gateway:
