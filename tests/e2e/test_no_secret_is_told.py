@@ -4,6 +4,7 @@ A search over all that the gateway and its commands printed and answered finds e
 nowhere else.
 """
 
+import json
 import os
 import re
 import secrets
@@ -98,8 +99,10 @@ def use_wrongly(said: Said, key: str) -> list[str]:
     return [stranger, plan, mistyped]
 
 
-def manage_wrongly(said: Said, key: str, workspace: str) -> None:
-    """Requests of the admin API and the console that are refused, with secrets where they do not belong."""
+def manage_wrongly(said: Said, key: str, workspace: str) -> str:
+    """Requests of the admin API and the console that are refused, with secrets where they do not belong. Answers the ID of one
+    that is logged.
+    """
     said.admin("POST", f"/workspaces/{workspace}/api-keys", {"description": 7, key: key})
     said.admin("POST", f"/workspaces/{key}/api-keys", {"description": "x"})
     said.admin("GET", f"/{key}")
@@ -108,10 +111,11 @@ def manage_wrongly(said: Said, key: str, workspace: str) -> None:
     said.admin("GET", "/upstreams", token=ADMIN[:-1])
     said.admin("POST", "/upstreams", {"name": "x", "base_url": f"http://u:{PASSWORD}@h/v1", "api_key": SECOND_CREDENTIAL})
     said.admin("POST", "/users", {"email": key, "name": [SECOND_CREDENTIAL]})
-    said.ask("POST", "/console/sign-in", data={"email": "a@example.com", "password": PASSWORD})
+    logged = said.ask("POST", "/console/sign-in", data={"email": "a@example.com", "password": PASSWORD})
     said.ask("GET", "/console/", headers={"cookie": f"gateway-session={SECOND_CREDENTIAL}"})
     said.ask("GET", f"/console/link/{secrets.token_urlsafe(32)}")
     said.ask("GET", "/metrics", headers={"authorization": f"Bearer {key}"})
+    return logged.headers["x-request-id"]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -136,13 +140,14 @@ def test_a_secret_is_shown_once_or_never(tmp_path: Path, upstream: EchoUpstream,
         said.admin("POST", f"/upstreams/{made.json()['id']}/test", {"model": "u"})
         said.call(key, "u")
         others = use_wrongly(said, key)
-        manage_wrongly(said, key, workspace)
+        sign_in = manage_wrongly(said, key, workspace)
         said.close()
         gateway.close_stdin()
         logged = gateway.output().partition("--- stderr")[2]
         printed = gateway.stdout()
     replies = said.everything()
     assert logged.count('"event":"call"') >= 19
+    assert re.search(f'a sign-in from [^"]* failed","request_id":"{sign_in}"', logged)
     assert "a prompt that nobody else reads" not in logged
     for secret in (key, *others, FIRST_CREDENTIAL, SECOND_CREDENTIAL, ADMIN, PEPPER, COLLECTOR_KEY, PASSWORD, link):
         assert secret not in logged
@@ -150,6 +155,45 @@ def test_a_secret_is_shown_once_or_never(tmp_path: Path, upstream: EchoUpstream,
     assert re.findall(KEY_SHAPE, logged) == []
     assert re.findall(KEY_SHAPE, replies) == []
     assert not {key, ADMIN, PEPPER, FIRST_CREDENTIAL} & set(re.findall(r"\S+", printed))
+
+
+_FAULTY = """
+from gateway.dataplane import wire
+
+def read(raw):
+    raise RuntimeError(f"cannot read {raw!r}")
+
+wire.read = read
+"""
+
+
+def test_a_fault_of_ours_is_logged_without_what_it_holds(tmp_path: Path, upstream: EchoUpstream) -> None:
+    """An exception that quotes a key, a credential and a password is logged but for these, as one line with the call's ID."""
+    (tmp_path / "sitecustomize.py").write_text(_FAULTY)
+    env = settings() | {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    with GatewayProcess(tmp_path / "data", upstream=upstream.base_url, env=env) as gateway:
+        said = Said(gateway)
+        key = gateway_key(said)
+        held = f"{key} {FIRST_CREDENTIAL} {COLLECTOR_KEY} {ADMIN} postgresql://u:{PASSWORD}@h/d"
+        reply = said.call(key, held)
+        said.close()
+        assert reply.status_code == 500
+        logged = gateway.output().partition("--- stderr")[2]
+    (line,) = [line for line in logged.splitlines() if "failed inside the gateway" in line]
+    found = json.loads(line)
+    assert found["request_id"] == reply.headers["x-request-id"]
+    assert "RuntimeError: cannot read" in found["exception"]
+    for secret in (key, FIRST_CREDENTIAL, COLLECTOR_KEY, ADMIN, PASSWORD):
+        assert secret not in logged
+        assert secret not in reply.text
+
+
+def gateway_key(said: Said) -> str:
+    """A new key; the reply that shows it is not kept."""
+    workspace = said.admin("GET", "/workspaces").json()["data"][0]["id"]
+    key: str = said.admin("POST", f"/workspaces/{workspace}/api-keys", {"description": "x"}).json()["key"]
+    said.replies.pop()
+    return key
 
 
 def cli(folder: Path, *words: str, **env: str) -> str:
