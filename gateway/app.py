@@ -109,12 +109,7 @@ class Gateway:
             self._engine, self._admissions, raise_seconds=_RAISE_MOST_SECONDS + settings.limits.failover_hold_seconds
         )
         self._retention = Retention(self._engine, days=settings.ledger.retention_days, now_ms=_now_ms)
-        self._client = HttpClient(
-            connect=settings.upstream.connect_seconds,
-            first_byte=settings.upstream.first_byte_seconds,
-            idle=settings.upstream.idle_seconds,
-            max_connections=settings.upstream.max_connections,
-        )
+        self._client = _client(settings)
         self._trials = Trials()
         self.directory = Directory(upstreams, self._stored_upstreams)
         self._listings = Listings(self.directory, self._client)
@@ -139,15 +134,12 @@ class Gateway:
         self.spans = None if offline else _spans(settings)
         self._tracer = None if self.spans is None else Tracer(settings.tracing.sample, self.spans.add)
         self._plane = self._data_plane(settings, defaults)
-        routes = health_routes(
-            problems=self._problems,
-            metrics=self.metrics.render,
-            access=Access(
-                tokens=(self.services.admin_token, secrets.metrics_token),
-                networks=tuple(ip_network(each) for each in settings.metrics.allow_networks),
-                trusted_proxies=self.services.people.trusted_proxies,
-            ),
+        access = Access(
+            tokens=(secrets.admin_token, secrets.metrics_token),
+            networks=tuple(ip_network(each) for each in settings.metrics.allow_networks),
+            trusted_proxies=self.services.people.trusted_proxies,
         )
+        routes = health_routes(problems=self._problems, metrics=self.metrics.render, access=access)
         self._app = create_control(self.services, extra_routes=routes)
 
     def _managing(self, settings: Settings, secrets: Secrets, defaults: Limits) -> Services:
@@ -307,6 +299,16 @@ def _root_url(settings: Settings) -> str:
     server = settings.server
     host = f"[{server.host}]" if ":" in server.host else server.host
     return server.public_url or f"http://{host}:{server.port}"
+
+
+def _client(settings: Settings) -> HttpClient:
+    upstream = settings.upstream
+    return HttpClient(
+        connect=upstream.connect_seconds,
+        first_byte=upstream.first_byte_seconds,
+        idle=upstream.idle_seconds,
+        max_connections=upstream.max_connections,
+    )
 
 
 def _people(settings: Settings) -> People:
