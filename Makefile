@@ -12,7 +12,7 @@ LOCUST_ARGS ?=
 LOCUST_HOST ?= http://127.0.0.1:8080
 .DEFAULT_GOAL := help
 
-.PHONY: help serve test lint fmt lock lock-peers screenshots bench bench-peers bench-quick bench-micro locust clean
+.PHONY: help serve test lint fmt wheel lock lock-peers screenshots bench bench-peers bench-quick bench-micro locust clean
 
 help:  ## show this help
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ lint: $(VENV)/.dev  ## ruff, mypy (strict), import rules
 fmt: $(VENV)/.dev  ## format the code, and mend what ruff can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+wheel: $(VENV)/.serve  ## build the gateway's wheel into dist/
+	$(BIN)/python -m hatchling build -t wheel -d dist
 
 screenshots: $(VENV)/.dev  ## picture every page of the console into docs/images/
 	$(BIN)/python -m tests.control.console.screenshots $(SCREENSHOTS_ARGS)
@@ -57,10 +60,12 @@ locust: $(VENV)/.locust  ## load for any deployment, with a web page: LOAD_KEYS=
 	@$(BIN)/locust -f loadtests/locustfile.py --host $(LOCUST_HOST) --web-host 127.0.0.1 --users 20 --spawn-rate 5 $(LOCUST_ARGS)
 
 lock:  ## resolve the dependencies again (needs uv on the PATH)
-	uv pip compile pyproject.toml --group build --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-annotate --custom-compile-command "make lock" -q -o requirements.lock
 	uv pip compile pyproject.toml --group build --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-annotate --custom-compile-command "make lock" -q -o requirements-dev.lock
+	uv pip compile --group pyproject.toml:build --constraint requirements-dev.lock --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o requirements-build.lock
 	uv pip compile pyproject.toml --group build --group dev --group bench --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o requirements-bench.lock
 	uv pip compile --group pyproject.toml:locust --constraint requirements-dev.lock --universal --python-version 3.11 --generate-hashes \
@@ -80,9 +85,9 @@ $(BIN)/python:
 	@echo "Setting up $(VENV) (once) ..."
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.serve: requirements.lock pyproject.toml | $(BIN)/python
+$(VENV)/.serve: requirements.lock requirements-build.lock pyproject.toml | $(BIN)/python
 	@echo "Installing the gateway's dependencies ..."
-	@$(PIP) --require-hashes -r requirements.lock
+	@$(PIP) --require-hashes -r requirements.lock -r requirements-build.lock
 	@$(PIP) --no-build-isolation --no-deps -e .
 	@touch $@
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import os
 import random
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,6 +13,7 @@ from ipaddress import ip_network
 
 from starlette.types import Receive, Scope, Send
 
+from gateway import __version__
 from gateway.app_metrics import Watched, watch
 from gateway.config import Secrets, Settings
 from gateway.control.app import create_control
@@ -19,6 +22,8 @@ from gateway.control.health import Access, health_routes
 from gateway.dataplane.admit import Gate, OpenAtOnce
 from gateway.dataplane.authenticate import Keys
 from gateway.dataplane.bodies import Bodies
+from gateway.dataplane.call_lines import CallLines
+from gateway.dataplane.ended import Observers
 from gateway.dataplane.endpoints import ENDPOINTS, PREFIX, Routes
 from gateway.dataplane.estimate import Estimator
 from gateway.dataplane.forward import Forwarder
@@ -27,6 +32,7 @@ from gateway.dataplane.observe import Observer
 from gateway.dataplane.open_calls import OpenCalls
 from gateway.dataplane.pipeline import DataPlane, serve
 from gateway.dataplane.ports import Exchange
+from gateway.dataplane.tracing import Tracer
 from gateway.dataplane.waiting import WaitingRoom
 from gateway.domain.credentials import pepper_fingerprint
 from gateway.domain.grants import Limits
@@ -34,6 +40,7 @@ from gateway.domain.upstreams import Upstream
 from gateway.ops.lifespan import lifespan
 from gateway.ops.loop_lag import LoopLag
 from gateway.ops.metrics import Metrics
+from gateway.ops.spans import SpanQueue
 from gateway.storage.failover import SharedAdmissions
 from gateway.storage.memory.admission import MemoryAdmissions
 from gateway.storage.redis.ledger import StreamLedger
@@ -102,12 +109,7 @@ class Gateway:
             self._engine, self._admissions, raise_seconds=_RAISE_MOST_SECONDS + settings.limits.failover_hold_seconds
         )
         self._retention = Retention(self._engine, days=settings.ledger.retention_days, now_ms=_now_ms)
-        self._client = HttpClient(
-            connect=settings.upstream.connect_seconds,
-            first_byte=settings.upstream.first_byte_seconds,
-            idle=settings.upstream.idle_seconds,
-            max_connections=settings.upstream.max_connections,
-        )
+        self._client = _client(settings)
         self._trials = Trials()
         self.directory = Directory(upstreams, self._stored_upstreams)
         self._listings = Listings(self.directory, self._client)
@@ -129,16 +131,15 @@ class Gateway:
         self._bodies = Bodies(most=settings.server.max_body_bytes, most_together=settings.server.max_body_bytes_total)
         defaults = Limits(rpm=settings.limits.default_rpm, tpm=settings.limits.default_tpm)
         self.services = self._managing(settings, secrets, defaults)
+        self.spans = None if offline else _spans(settings)
+        self._tracer = None if self.spans is None else Tracer(settings.tracing.sample, self.spans.add)
         self._plane = self._data_plane(settings, defaults)
-        routes = health_routes(
-            problems=self._problems,
-            metrics=self.metrics.render,
-            access=Access(
-                tokens=(self.services.admin_token, secrets.metrics_token),
-                networks=tuple(ip_network(each) for each in settings.metrics.allow_networks),
-                trusted_proxies=self.services.people.trusted_proxies,
-            ),
+        access = Access(
+            tokens=(secrets.admin_token, secrets.metrics_token),
+            networks=tuple(ip_network(each) for each in settings.metrics.allow_networks),
+            trusted_proxies=self.services.people.trusted_proxies,
         )
+        routes = health_routes(problems=self._problems, metrics=self.metrics.render, access=access)
         self._app = create_control(self.services, extra_routes=routes)
 
     def _managing(self, settings: Settings, secrets: Secrets, defaults: Limits) -> Services:
@@ -184,6 +185,9 @@ class Gateway:
                 await self._ledger.start()
                 stack.push_async_callback(self._ledger.close)
             stack.push_async_callback(self._keys.close)
+            if self.spans is not None:
+                self.spans.start()
+                stack.push_async_callback(self.spans.close)
             if not self._offline:
                 stack.push_async_callback(self._listings.close)
                 await self._listings.start(_LISTING_SECONDS)
@@ -243,17 +247,19 @@ class Gateway:
         self._open_calls = OpenCalls(gate.confirm, self._admissions, self._admissions.sweep)
         self._admissions.on_raise(self._open_calls.policy_changed)
         self.metrics.watch_conservation(self._admissions.conservation)
+        lines = CallLines(settings.log.calls_sample) if settings.log.calls else None
         observer = Observer(lambda name: self.catalogue.model(name) is not None, top=settings.metrics.top)
         self._watch(observer)
         return DataPlane(
             gate=gate,
             routes=Routes(ENDPOINTS),
             bodies=self._bodies,
-            forwarder=Forwarder(UpstreamPool(self.directory, self._client)),
+            forwarder=Forwarder(UpstreamPool(self.directory, self._client), self._tracer),
             meter=Meter(self._admissions, self._ledger, estimator, strict=settings.ledger.strict),
             refusals=self._refusals,
             open_calls=self._open_calls,
             observer=observer,
+            ended=Observers(lines, self._tracer) if lines or self._tracer else None,
         )
 
     def _watch(self, observer: Observer) -> None:
@@ -295,6 +301,16 @@ def _root_url(settings: Settings) -> str:
     return server.public_url or f"http://{host}:{server.port}"
 
 
+def _client(settings: Settings) -> HttpClient:
+    upstream = settings.upstream
+    return HttpClient(
+        connect=upstream.connect_seconds,
+        first_byte=upstream.first_byte_seconds,
+        idle=upstream.idle_seconds,
+        max_connections=upstream.max_connections,
+    )
+
+
 def _people(settings: Settings) -> People:
     console = settings.console
     return People(
@@ -325,6 +341,21 @@ def _shared(settings: Settings, engine: AsyncEngine) -> Shared | None:
         stream_max_entries=ledger.stream_max_entries,
     )
     return Shared(engine, url.get_secret_value(), options)
+
+
+def _spans(settings: Settings) -> SpanQueue | None:
+    """Where spans go, if they go anywhere."""
+    tracing = settings.tracing
+    if tracing.endpoint is None:
+        return None
+    # What is imported here takes a while and some megabytes, and most gateways have no use for it.
+    from gateway.ops.otlp import OtlpExporter  # noqa: PLC0415
+
+    process = f"{socket.gethostname()}:{os.getpid()}"
+    exporter = OtlpExporter(
+        tracing.endpoint, tracing.header_fields, service=tracing.service_name, version=__version__, process=process
+    )
+    return SpanQueue(exporter)
 
 
 async def _tried(failed: str, work: Awaitable[object]) -> None:

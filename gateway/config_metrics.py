@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict
 
-from gateway.config_values import Credential, FilePath, Networks, Whole, file_path, networks, secret, whole
+from gateway.config_values import Credential, File, Networks, Whole, file, networks, secret, whole
 
 
 class MetricsTable(BaseModel):
@@ -17,7 +17,7 @@ class MetricsTable(BaseModel):
     token: Credential | None = secret(
         "The bearer token that opens `/metrics` from anywhere.", expects="a long random text without blanks"
     )
-    token_file: FilePath | None = file_path("A file with that token, instead of `token`.")
+    token_file: File | None = file("A file with that token, instead of `token`.")
     top: Whole = whole(
         10, "How many workspaces, keys and buckets metrics name; the rest is `other`. 0 names none.", least=0, most=100
     )

@@ -5,13 +5,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal, TypedDict
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from gateway.config_metrics import MetricsTable
+from gateway.config_observing import Log, Tracing
 from gateway.config_values import (
     BaseUrl,
     Credential,
     DatabaseUrl,
+    File,
     Flag,
     Folder,
     Lower,
@@ -21,10 +23,12 @@ from gateway.config_values import (
     RedisUrl,
     Seconds,
     Size,
+    Table,
     Whole,
     about,
     address,
     choice,
+    file,
     flag,
     model_names,
     networks,
@@ -47,11 +51,7 @@ FIRST_UPSTREAM = "default"
 PREFIX = "GATEWAY_"
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class Server(_Table):
+class Server(Table):
     """How the gateway listens, and what it takes from clients."""
 
     host: str = text("127.0.0.1", "The address to listen on; `0.0.0.0` for all.", env="GATEWAY_HOST")
@@ -91,7 +91,7 @@ class Server(_Table):
     )
 
 
-class Storage(_Table):
+class Storage(Table):
     """Where the gateway keeps what it must not forget."""
 
     data_dir: Folder = path("data", "The data folder: database file, generated secrets, lock.", env="GATEWAY_DATA_DIR")
@@ -122,24 +122,26 @@ class Storage(_Table):
     )
 
 
-class SecretsTable(_Table):
-    """Secrets that are made once, in the data folder, when they are not set."""
+class SecretsTable(Table):
+    """Secrets that are made once, in a file, when they are not set."""
 
     key_pepper: Credential | None = secret(
         "What API keys are digested with. With another pepper no key works any more, so the gateway refuses to start.",
         expects="a long random text without blanks",
         env="GATEWAY_KEY_PEPPER",
-        shown_default="made once, in the file key-pepper in the data folder",
+        shown_default="made once, in key_pepper_file",
     )
+    key_pepper_file: File | None = file("Where it is read from, or made.", "key-pepper", env="GATEWAY_KEY_PEPPER_FILE")
     admin_token: Credential | None = secret(
         "The bearer token of the admin API.",
         expects="a long random text without blanks",
         env="GATEWAY_ADMIN_TOKEN",
-        shown_default="made once, in the file admin-token in the data folder",
+        shown_default="made once, in admin_token_file",
     )
+    admin_token_file: File | None = file("Where it is read from, or made.", "admin-token", env="GATEWAY_ADMIN_TOKEN_FILE")
 
 
-class UpstreamDefaults(_Table):
+class UpstreamDefaults(Table):
     """One upstream, for the common case, and what holds for all of them."""
 
     base_url: BaseUrl | None = address(
@@ -153,7 +155,7 @@ class UpstreamDefaults(_Table):
     max_connections: Whole = whole(1000, "Connections to upstreams that are open at once.", least=1, most=100_000)
 
 
-class UpstreamTable(_Table):
+class UpstreamTable(Table):
     """One of several upstreams, each a table `[[upstreams]]`."""
 
     name: str = text(
@@ -169,7 +171,7 @@ class UpstreamTable(_Table):
     weight: Whole = whole(1, "Its share of the calls of a model that several upstreams serve.", least=1, most=1000)
 
 
-class Limits(_Table):
+class Limits(Table):
     """Rate limits and quotas."""
 
     default_rpm: Whole | None = whole(
@@ -221,14 +223,14 @@ class Limits(_Table):
     )
 
 
-class Cache(_Table):
+class Cache(Table):
     """The in-process cache of API keys."""
 
     max_keys: Whole = whole(100_000, "Keys that a process remembers, known and unknown ones each.", least=1, most=10_000_000)
     miss_seconds: Seconds = seconds(5, "How long an unknown key is remembered as such.", least=0, most=3600)
 
 
-class Ledger(_Table):
+class Ledger(Table):
     """The record of metered calls."""
 
     retention_days: Whole = whole(
@@ -254,7 +256,7 @@ class Ledger(_Table):
     )
 
 
-class Console(_Table):
+class Console(Table):
     """People who sign in to the console, and what it points out to them."""
 
     session_idle_hours: Whole = whole(12, "A session ends so long after it was last used.", least=1, most=8760, unit="hours")
@@ -269,14 +271,6 @@ class Console(_Table):
     )
 
 
-class Log(_Table):
-    """What is written to standard error."""
-
-    level: Annotated[Literal["debug", "info", "warning", "error"], Lower] = choice(
-        "info", "From which severity on log lines are written.", "debug", "info", "warning", "error"
-    )
-
-
 class DatabaseOptions(TypedDict):
     """How PostgreSQL is spoken to; a file of SQLite has no use for any."""
 
@@ -286,7 +280,7 @@ class DatabaseOptions(TypedDict):
     pgbouncer: bool
 
 
-class Settings(_Table):
+class Settings(Table):
     """All settings, in the tables of gateway.toml. Immutable; secrets show in no `repr` and no dump."""
 
     server: Server = Server()
@@ -299,6 +293,7 @@ class Settings(_Table):
     console: Console = Console()
     metrics: MetricsTable = MetricsTable()
     log: Log = Log()
+    tracing: Tracing = Tracing()
     upstreams: tuple[UpstreamTable, ...] = ()
 
     @property

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, SecretStr
 from pydantic.fields import FieldInfo
 
 from gateway.domain.upstreams import ModelNames, read_base_url, read_models
@@ -25,6 +25,12 @@ _DATABASES = {
     "postgresql": "postgresql+asyncpg",
     "postgresql+asyncpg": "postgresql+asyncpg",
 }
+
+
+class Table(BaseModel):
+    """A table of gateway.toml."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,11 @@ def seconds(default: float, description: str, *, least: float = 0.1, most: float
     return _setting(float(default), description, about, ge=least, le=most)
 
 
+def share(default: float, description: str) -> Any:
+    about = About("a number from 0 to 1", shown_default=f"{default:g}")
+    return _setting(float(default), description, about, ge=0, le=1)
+
+
 def size(default: int, description: str, *, least: int, most: int) -> Any:
     about = About(
         f"a size from {shown_size(least)} to {shown_size(most)}, such as 33554432 or 32MiB",
@@ -84,8 +95,9 @@ def path(default: str, description: str, *, env: str) -> Any:
     return _setting(Path(default), description, About("the path of a folder", env))
 
 
-def file_path(description: str) -> Any:
-    return _setting(None, description, About("the path of a file"))
+def file(description: str, usual: str = "", *, env: str = "") -> Any:
+    shown = f"{usual} in the data folder" if usual else ""
+    return _setting(None, description, About("the path of a file", env, shown_default=shown))
 
 
 def secret(description: str, *, expects: str, env: str = "", shown_default: str = "") -> Any:
@@ -95,6 +107,11 @@ def secret(description: str, *, expects: str, env: str = "", shown_default: str 
 def address(description: str, *, required: bool = False) -> Any:
     expects = "an address such as https://models.example/v1, to which /chat/completions is appended"
     return _setting(... if required else None, description, About(expects, quotable=False))
+
+
+def collector(description: str) -> Any:
+    expects = "an address such as http://collector.example:4318, or with its whole path"
+    return _setting(None, description, About(expects, quotable=False))
 
 
 def public_address(description: str, *, env: str) -> Any:
@@ -215,6 +232,28 @@ def redis_url(value: object) -> str:
     return value
 
 
+def read_header_fields(text: str) -> dict[str, str]:
+    """Header fields as `name=value,name=value`. Raises ValueError, whose text quotes nothing of it."""
+    fields = {}
+    for part in text.split(","):
+        name, found, value = part.strip().partition("=")
+        if not found or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name.strip()) or not re.fullmatch(r"[ -~]+", value):
+            raise ValueError("it is no list of name=value, separated by commas, in characters that a header can carry")
+        fields[name.strip().lower()] = value.strip()
+    return fields
+
+
+def _header_fields(value: object) -> str:
+    text = _text(value)
+    read_header_fields(text)
+    return text
+
+
+def _collector(value: object) -> str:
+    address = read_base_url(_text(value))
+    return address if address.partition("://")[2].count("/") else f"{address}/v1/traces"
+
+
 def _networks(value: object) -> tuple[str, ...]:
     parts = value.split(",") if isinstance(value, str) else value
     try:
@@ -229,13 +268,16 @@ Seconds = Annotated[float, BeforeValidator(_seconds)]
 Size = Annotated[int, BeforeValidator(_size)]
 BaseUrl = Annotated[str, BeforeValidator(_base_url)]
 Origin = Annotated[str, BeforeValidator(_origin)]
+Share = Annotated[float, BeforeValidator(_seconds)]
+CollectorUrl = Annotated[str, BeforeValidator(_collector)]
+HeaderFields = Annotated[SecretStr, BeforeValidator(_header_fields)]
 Networks = Annotated[tuple[str, ...], BeforeValidator(_networks)]
 DatabaseUrl = Annotated[SecretStr, BeforeValidator(database_url)]
 RedisUrl = Annotated[SecretStr, BeforeValidator(redis_url)]
 Credential = Annotated[SecretStr, BeforeValidator(_sendable)]
 Models = Annotated[ModelNames, BeforeValidator(read_models), PlainSerializer(str)]
 Folder = Annotated[Path, BeforeValidator(_folder)]
-FilePath = Annotated[Path, BeforeValidator(_file)]
+File = Annotated[Path, BeforeValidator(_file)]
 Lower = BeforeValidator(_lower)
 
 

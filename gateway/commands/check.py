@@ -164,8 +164,8 @@ def _pepper(settings: Settings) -> str:
     pepper = secret_files.key_pepper(settings)
     if pepper is None:
         raise Failure(
-            f"the database was first started with one, and there is none in {settings.storage.data_dir}",
-            "Put it back (GATEWAY_KEY_PEPPER, or the file key-pepper in the data folder); with a new one no API key would work.",
+            f"the database was first started with one, and there is no file {secret_files.pepper_path(settings)}",
+            "Put it back, there or as GATEWAY_KEY_PEPPER; with a new one no API key would work.",
         )
     with database.explained():
         compare_peppers(stored, pepper_fingerprint(pepper.encode()))

@@ -14,7 +14,7 @@ import httpx2
 from gateway.app import Gateway
 from gateway.commands import output
 from gateway.commands.api import PREFIX as ADMIN
-from gateway.commands.secret_files import TOKEN_FILE
+from gateway.commands.secret_files import token_path
 from gateway.config import Secrets, Settings
 from gateway.control.context import Caller
 from gateway.control.routes.users import LINK_PATH
@@ -101,7 +101,7 @@ def _taken(reply: httpx2.Response) -> Any:
 
 def _places(settings: Settings, endpoint: str, url: str, link: str | None) -> list[str]:
     made = settings.secrets.admin_token is None
-    kept = f"the file {settings.storage.data_dir / TOKEN_FILE}" if made else "GATEWAY_ADMIN_TOKEN"
+    kept = f"the file {token_path(settings)}" if made else "GATEWAY_ADMIN_TOKEN"
     once = "               (opens once, within some days; whoever opens it becomes the first operator)"
     return [
         "",

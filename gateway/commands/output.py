@@ -6,26 +6,44 @@ from typing import Any
 
 import click
 
-from gateway.config import ConfigError, Problem, Settings, from_environment
+from gateway.config import ConfigError, Problem, Secrets, Settings, from_environment
+from gateway.ops.redact import REDACTOR
 
 
 class Failure(click.ClickException):
     """A command that could not do its work: problem and remedy go to standard error, and the exit code is 1."""
 
     def __init__(self, problem: str, remedy: str = "") -> None:
-        super().__init__(f"{problem}. {remedy}" if remedy else problem)
-        self.problem = problem
+        self.problem = REDACTOR.text(problem)
         self.remedy = remedy
+        super().__init__(f"{self.problem}. {remedy}" if remedy else self.problem)
 
 
 def settings(options: Mapping[str, object] | None = None) -> Settings:
-    """The settings of this process, or a Failure that shows every problem."""
+    """The settings of this process, or a Failure that shows every problem. What is secret in them is shown in no error."""
     try:
-        return from_environment(options)
+        found_settings = from_environment(options)
     except ConfigError as error:
         found = error.problems
         count = "1 problem" if len(found) == 1 else f"{len(found)} problems"
         raise Failure(f"the configuration has {count}:\n" + "\n".join(f"  {shown(each)}" for each in found)) from None
+    hide(found_settings)
+    return found_settings
+
+
+def hide(settings: Settings, secrets: Secrets | None = None) -> None:
+    """Have neither log lines nor errors of this process show what is secret in its settings."""
+    given = [settings.secrets.admin_token, settings.secrets.key_pepper, settings.upstream.api_key]
+    given += [upstream.api_key for upstream in settings.upstreams]
+    for text in given:
+        REDACTOR.know(None if text is None else text.get_secret_value())
+    for url in (settings.storage.database_url, settings.storage.migrate_database_url, settings.storage.redis_url):
+        REDACTOR.know_url(None if url is None else url.get_secret_value())
+    for value in settings.tracing.header_fields.values():
+        REDACTOR.know(value)
+    if secrets is not None:
+        REDACTOR.know(secrets.admin_token)
+        REDACTOR.know(secrets.key_pepper.decode("utf-8", "backslashreplace"))
 
 
 def shown(problem: Problem) -> str:
@@ -34,7 +52,7 @@ def shown(problem: Problem) -> str:
 
 
 def warn(text: str) -> None:
-    click.echo(f"Warning: {text}", err=True)
+    click.echo(f"Warning: {REDACTOR.text(text)}", err=True)
 
 
 def as_json(value: object) -> None:

@@ -18,13 +18,14 @@ import click
 import uvloop
 
 from gateway.app import Gateway
-from gateway.commands import configuration, database, demo, first_run, folder, listen, logs, output, secret_files, server
+from gateway.commands import configuration, database, demo, first_run, folder, listen, output, secret_files, server
 from gateway.commands.configuration import Bundle, Configuration
 from gateway.commands.help import examples
 from gateway.commands.output import Failure
 from gateway.commands.supervisor import Supervisor, has_terminal
 from gateway.commands.worker_process import Launch
 from gateway.config import Settings, current_unknown_names, upstreams_of
+from gateway.ops import logs
 from gateway.ops.scoreboard import Scoreboard
 
 _log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ def serve(host: str | None, port: int | None, workers: int | None, json: bool) -
     settings = output.settings(options)
     for problem in current_unknown_names():
         output.warn(f"{problem.source}: {problem.problem}. {problem.remedy}")
-    logs.to_stderr(settings.log.level, "parent" if settings.server.workers > 1 else "")
+    logs.configure(settings.log.level, settings.log.format, "parent" if settings.server.workers > 1 else "gateway")
     with ExitStack() as stack:
         _run(settings, options, stack, as_json=json)
 
@@ -80,6 +81,7 @@ def _run(wanted: Settings, options: Mapping[str, object], stack: ExitStack, *, a
     settings = configuration.with_value(wanted, "server.port", port)
     database.bring_up_to_date(settings)
     secrets, warnings = secret_files.obtain(settings)
+    output.hide(settings, secrets)
     for warning in warnings:
         output.warn(warning)
     upstreams = upstreams_of(settings)

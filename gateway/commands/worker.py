@@ -17,10 +17,11 @@ from types import FrameType
 import uvloop
 
 from gateway.app import Gateway
-from gateway.commands import first_run, logs, server
+from gateway.commands import first_run, output, server
 from gateway.commands.channel import Channel, Order
 from gateway.commands.configuration import Configuration
 from gateway.commands.output import Failure
+from gateway.ops import logs
 from gateway.ops.scoreboard import Column, Scoreboard
 from gateway.ops.snapshots import Snapshot
 
@@ -50,7 +51,9 @@ async def _run(end: socket.socket) -> int:
     except (EOFError, asyncio.IncompleteReadError):
         return 0
     sys.argv[0] = order.program
-    logs.to_stderr(configuration.settings.log.level, f"worker {order.number}")
+    settings = configuration.settings
+    output.hide(settings, configuration.secrets)
+    logs.configure(settings.log.level, settings.log.format, f"worker {order.number}")
     try:
         await _serve(parent, order, configuration)
     except Failure as failure:

@@ -19,7 +19,9 @@ from gateway.control.console.refusals import is_console, problem_page, to_sign_i
 from gateway.control.problems import BadRequest, FieldError, Problem, answer
 from gateway.control.routes.users import LINK_PATH
 from gateway.domain import ids
+from gateway.domain.credentials import hide_keys
 from gateway.domain.faults import StorageUnavailable
+from gateway.ops import logs
 from gateway.storage.sql.policy import NotYetInForce, UnknownAccount
 
 _log = logging.getLogger(__name__)
@@ -52,6 +54,7 @@ class Envelope:
             await self.app(scope, receive, send)
             return
         request_id = ids.call_id(self.now_ms())
+        current = logs.request_id.set(request_id)
         scope.setdefault("state", {})["request_id"] = request_id
         started = False
         size = 0
@@ -82,6 +85,8 @@ class Envelope:
                 raise
             refuse = answer_for(scope["path"])
             await refuse(Problem(), request_id)(scope, receive, stamped)
+        finally:
+            logs.request_id.reset(current)
 
 
 def _loggable(path: str) -> str:
@@ -135,7 +140,7 @@ def _hint(path: str) -> str:
 
 def _from_http(request: Request, error: FrameworkRefusal) -> Problem:
     """The framework's own refusals in our words."""
-    where = f"{request.method} {request.url.path[:200]}"
+    where = f"{request.method} {hide_keys(request.url.path)[:200]}"
     match error.status_code:
         case 404:
             return problems.NotFound(f"There is no {where}; {_hint(request.url.path)}")

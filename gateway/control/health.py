@@ -5,13 +5,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from gateway.control.addresses import Network, client_of, is_within
 from gateway.control.policy import public
+from gateway.control.problems import Forbidden, NoMetricsToken
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _OF_PROXIES = ("x-forwarded-for", "forwarded", "x-real-ip", "via")
@@ -30,7 +30,7 @@ class Access:
     trusted_proxies: Sequence[Network] = ()
 
     def check(self, request: Request) -> None:
-        """Raises HTTPException with 401 for a wrong token or none, 403 where no token is set for this."""
+        """Raises NoMetricsToken for a wrong token or none, Forbidden where no token is set for this."""
         if self._by_address(request):
             return
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
@@ -38,14 +38,8 @@ class Access:
         if any(token and hmac.compare_digest(credential, token.encode()) for token in self.tokens):
             return
         if not self.tokens[-1]:
-            raise HTTPException(
-                403, "The metrics are open to this machine alone: set metrics.allow_networks, or metrics.token and send it."
-            )
-        raise HTTPException(
-            401,
-            "Send the token of the settings (metrics.token) as a bearer token, or ask from an address that they name.",
-            {"www-authenticate": "Bearer"},
-        )
+            raise Forbidden("They are open to this machine alone; set metrics.allow_networks, or metrics.token and send it.")
+        raise NoMetricsToken(headers={"www-authenticate": "Bearer"})
 
     def _by_address(self, request: Request) -> bool:
         peer = request.client.host if request.client is not None else ""

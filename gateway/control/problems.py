@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 
 from starlette.responses import JSONResponse
 
+from gateway.domain.credentials import hide_keys
+
 MEDIA_TYPE = "application/problem+json"
 
 
@@ -19,6 +21,11 @@ class FieldError:
     param: str
     message: str
 
+    def __post_init__(self) -> None:
+        """A name that a caller made up may be a key in the wrong place."""
+        object.__setattr__(self, "param", hide_keys(self.param))
+        object.__setattr__(self, "message", hide_keys(self.message))
+
 
 class Problem(Exception):  # noqa: N818 — a refusal is an answer, not a fault of ours
     """A request that is answered with an error. `detail` is public and says what to do."""
@@ -28,8 +35,8 @@ class Problem(Exception):  # noqa: N818 — a refusal is an answer, not a fault 
     text: ClassVar[str] = "An internal error has occurred; try again later and quote the request ID if it stays."
 
     def __init__(self, detail: str = "", *, errors: Sequence[FieldError] = (), headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(detail or self.text)
-        self.detail = detail or self.text
+        super().__init__(hide_keys(detail or self.text))
+        self.detail = hide_keys(detail or self.text)
         self.errors = tuple(errors)
         self.headers = dict(headers or {})
 
@@ -48,6 +55,14 @@ class Unauthorized(Problem):
     text = (
         "Sign in at /console/, or send the admin token (GATEWAY_ADMIN_TOKEN) in an Authorization header: "
         "Authorization: Bearer YOUR_ADMIN_TOKEN."
+    )
+
+
+class NoMetricsToken(Problem):
+    status, code = 401, "invalid_metrics_token"
+    text = (
+        "Send the token of metrics.token in an Authorization header, Authorization: Bearer YOUR_TOKEN, or ask from an address "
+        "that metrics.allow_networks names."
     )
 
 

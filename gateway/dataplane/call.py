@@ -4,6 +4,7 @@ import time
 
 import msgspec
 
+from gateway.dataplane.trace_context import Trace
 from gateway.domain.admission import Answer, Decision
 from gateway.domain.errors import Refusal
 from gateway.domain.grants import Model, Principal
@@ -58,6 +59,7 @@ class Call(msgspec.Struct):
     refused_at: str = ""
     status: int = 0
     outcome: str = "ok"
+    trace: Trace | None = None
     replied: bool = False
     finished: bool = False
     cut: Refusal | None = None

@@ -12,6 +12,7 @@ from gateway.dataplane.call import Call
 from gateway.dataplane.endpoints import Endpoint
 from gateway.dataplane.headers import upward
 from gateway.dataplane.ports import Reply, Upstreams
+from gateway.dataplane.tracing import Tracer
 from gateway.domain.errors import ModelUnavailable, Refusal, RequestTimeOut, UpstreamError
 from gateway.domain.faults import UnsendableRequest, UpstreamFault, UpstreamTimedOut
 from gateway.domain.upstreams import Deployment, Fields, Headers
@@ -29,6 +30,7 @@ class Forwarder:
     """Sends calls to the upstreams."""
 
     upstreams: Upstreams
+    tracer: Tracer | None = None
 
     async def forward(self, call: Call, body: wire.Body, endpoint: Endpoint, headers: Headers, fields: Fields) -> Reply:
         """An upstream's reply that may go to the client, for whoever asks to close.
@@ -36,6 +38,8 @@ class Forwarder:
         Raises ModelUnavailable, RequestTimeOut, UpstreamError.
         """
         sent = upward(headers, fields)
+        sent.append((b"x-request-id", call.id.encode()))  # by which the upstream's log lines are found
+        sent = sent if self.tracer is None else self.tracer.upward(call, sent)
         tried: list[Deployment] = []
         fault: UpstreamFault | None = None
         deployment = self.upstreams.choose(body.model, tried)

@@ -34,7 +34,7 @@ OPERATIONS = {"chat.completions": "chat", "completions": "text_completion", "emb
 """What OpenTelemetry calls the endpoints."""
 PROVIDER = "openai_compatible"
 
-_AT_ONCE = 128
+_AT_ONCE = 64
 _FILLS_LOOKED_AT = 16
 _MOST_MODELS = 1000
 _FAILED = 400

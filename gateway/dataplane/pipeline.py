@@ -7,6 +7,7 @@ becomes the reply. From admission on, `Settled` has every call settled and recor
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -43,6 +44,8 @@ class DataPlane:
     refusals: Refusals
     open_calls: OpenCalls
     observer: Observer
+    ended: Callable[[Call, Exchange], None] | None = None
+    """Told of each call once it has ended, for its log line and its trace; None where neither is wanted."""
 
 
 async def serve(exchange: Exchange, plane: DataPlane) -> None:
@@ -62,7 +65,7 @@ async def serve(exchange: Exchange, plane: DataPlane) -> None:
         else:
             await _serve_model(exchange, call, plane, endpoint)
     except Refusal as refusal:
-        _log.log(_level(refusal), "call %s refused: %s %s", call.id, refusal.code, refusal.detail)
+        _log.log(_level(refusal), "call %s refused: %s %s", call.id, refusal.code, refusal.detail, extra={"request_id": call.id})
         call.outcome = "refused" if call.outcome == "ok" else call.outcome
         _count(call, plane, refusal)
         await answers.refuse(exchange, call, refusal)
@@ -78,11 +81,13 @@ async def serve(exchange: Exchange, plane: DataPlane) -> None:
         call.outcome, call.status = "client_gone", call.status or _CLIENT_CLOSED
     except Exception:  # noqa: BLE001 — the one place where a fault of ours becomes a reply
         call.outcome, call.refused = "internal_error", InternalError.code
-        _log.exception("call %s failed inside the gateway", call.id)
+        _log.exception("call %s failed inside the gateway", call.id, extra={"request_id": call.id})
         await answers.refuse(exchange, call, InternalError())
     finally:
         call.client_seconds = exchange.waited
         plane.observer.ended(call)
+        if plane.ended is not None:
+            plane.ended(call, exchange)
 
 
 async def _serve_model(exchange: Exchange, call: Call, plane: DataPlane, endpoint: Endpoint) -> None:

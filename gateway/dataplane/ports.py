@@ -16,8 +16,8 @@ class Exchange(Protocol):
 
     `path` is as the client sent it, without the query; `fields` are the headers by name. `gone` says that the client has left;
     from then on every method raises ClientGone, and the task that serves the exchange is cancelled. `waited` is how many seconds
-    the exchange waited for its client: for the rest of the body, and for it to take bytes. `started` is when the last of its headers
-    came, or when its turn came on a connection that was not free, in `time.monotonic()` seconds.
+    the exchange waited for its client: for the rest of the body, and for it to take bytes. `started` is when the last of its
+    headers came, or when its turn came on a connection that was not free, in `time.monotonic()` seconds.
     """
 
     method: str

@@ -16,10 +16,12 @@ from gateway.domain.errors import Refusal, RequestTimeOut, UpstreamError
 from gateway.domain.faults import UpstreamFault, UpstreamTimedOut
 from gateway.domain.upstreams import Headers
 from gateway.ops.histograms import Histogram
+from gateway.ops.redact import CREDENTIALS
 
 _WHOLE = 1 << 20
 _PART = 64 << 10  # of each end of a longer reply is searched for usage
 _SUCCESS = range(200, 300)
+_FIRST_ERROR = 400
 _EVENT_STREAM = b"text/event-stream"
 
 
@@ -131,7 +133,7 @@ async def _whole(
     call.status = reply.status
     await before_end(call)
     call.replied = True
-    await exchange.respond(reply.status, headers, body)
+    await exchange.respond(reply.status, headers, body if reply.status < _FIRST_ERROR else CREDENTIALS.hide(body))
 
 
 async def _start(exchange: Exchange, call: Call, status: int, headers: Headers) -> None:

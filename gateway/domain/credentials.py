@@ -5,6 +5,7 @@ before them. So a mistyped key is refused without any look-up. Only the digest a
 """
 
 import hmac
+import re
 import secrets
 import zlib
 from dataclasses import dataclass
@@ -27,6 +28,10 @@ class KeyKind(StrEnum):
 
 # Longest first: every plan key also begins with the standard prefix.
 _KINDS = (KeyKind.PLAN, KeyKind.STANDARD, KeyKind.TEMPORARY)
+
+KEY_SHAPE = rf"(?:{'|'.join(re.escape(kind) for kind in _KINDS)})[0-9A-Za-z]{{{_RANDOM + _CHECK},}}"
+"""A regular expression for what looks like a key, wherever it stands, whether or not its check sum is right."""
+_SHAPE = re.compile(KEY_SHAPE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,11 @@ def kind_of(text: str) -> KeyKind | None:
                 return None
             return kind if _check_sum(text[:-_CHECK]) == text[-_CHECK:] else None
     return None
+
+
+def hide_keys(text: str) -> str:
+    """The text without what looks like a key: errors say back what a caller typed, and that may be one in the wrong place."""
+    return _SHAPE.sub("***", text)
 
 
 def mask(text: str) -> str:

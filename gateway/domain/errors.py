@@ -7,6 +7,8 @@ by accident.
 
 from typing import Any, ClassVar
 
+from gateway.domain.credentials import hide_keys
+
 
 class Refusal(Exception):  # noqa: N818 — a refusal is an answer, not a fault of ours
     """A call that is answered with an error.
@@ -30,7 +32,7 @@ class Refusal(Exception):  # noqa: N818 — a refusal is an answer, not a fault 
     ) -> None:
         super().__init__(detail or self.text)
         self.detail = detail
-        self.message = message or self.text
+        self.message = hide_keys(message) if message else self.text
         self.param = param
         self.retry_after_ms = retry_after_ms
         self.headers = headers
@@ -96,7 +98,7 @@ class NotFound(Refusal):
     text = "Invalid URL."
 
     def __init__(self, method: str, path: str) -> None:
-        super().__init__(message=f"Invalid URL ({method} {path[:200]})")
+        super().__init__(message=f"Invalid URL ({method} {hide_keys(path)[:200]})")
 
 
 class MethodNotAllowed(Refusal):

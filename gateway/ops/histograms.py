@@ -3,10 +3,8 @@
 Prometheus's own client keeps an object with a lock for each bucket, which a call would pay for a dozen times.
 """
 
-from bisect import bisect_left
-from collections import Counter
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from itertools import repeat
 
 from gateway.ops.snapshots import Family, Labels
 
@@ -25,13 +23,12 @@ class Histogram:
     `bounds`, and each value counts in one of them. `sum` is the sum of all values.
     """
 
-    __slots__ = ("_forever", "bounds", "counts", "sum")
+    __slots__ = ("bounds", "counts", "sum")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = tuple(bounds)
         self.counts = [0] * (len(self.bounds) + 1)
         self.sum = 0.0
-        self._forever = repeat(self.bounds)
 
     def observe(self, value: float) -> None:
         """Count one value."""
@@ -40,15 +37,21 @@ class Histogram:
 
     def add(self, values: Sequence[float]) -> None:
         """Count many at once; the loops over them are not Python's own."""
-        counts = self.counts
-        places = map(bisect_left, self._forever, values)
-        if len(values) < _FEW:
-            for place in places:
-                counts[place] += 1
-        else:
-            for place, more in Counter(places).items():
-                counts[place] += more
         self.sum += sum(values)
+        counts, bounds = self.counts, self.bounds
+        if len(values) < _FEW:
+            for value in values:
+                counts[bisect_left(bounds, value)] += 1
+            return
+        # Values of one kind lie close together, so that few bounds have any between them.
+        ordered, below = sorted(values), 0
+        for place in range(bisect_left(bounds, ordered[0]), len(bounds)):
+            upto = bisect_right(ordered, bounds[place], below)
+            counts[place] += upto - below
+            below = upto
+            if below == len(ordered):
+                return
+        counts[-1] += len(ordered) - below
 
     @property
     def count(self) -> int:

@@ -65,7 +65,7 @@ def gauge(
 
 
 def _samples(name: str, labels: Sequence[str], values: Mapping[tuple[str, ...], float]) -> list[Sample]:
-    return [(name, tuple(sorted(zip(labels, each, strict=True))), value) for each, value in list(values.items())]
+    return [(name, tuple(sorted(zip(labels, each, strict=True))), float(value)) for each, value in list(values.items())]
 
 
 def taken(metrics: Iterable[Metric], maxima: Iterable[str] = ()) -> Snapshot:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable
 
 from gateway.domain.faults import UnsendableRequest, UpstreamFault
 from gateway.domain.upstreams import Fields, Headers, Upstream
+from gateway.ops.redact import CREDENTIALS, REDACTOR
 from gateway.upstream.http1.connection import Connection
 from gateway.upstream.http1.pool import Bounds, Pool
 from gateway.upstream.http1.request import Origin, Target, head_of, target
@@ -147,6 +148,8 @@ class HttpClient:
         key = (upstream.base_url, upstream.api_key)
         known = self._targets.get(key)
         if known is None:
+            for those in (REDACTOR, CREDENTIALS):  # its server may say it back in an error
+                those.know(upstream.api_key)
             known = target(*key)
             if len(self._targets) >= _MOST_TARGETS:
                 self._targets.clear()

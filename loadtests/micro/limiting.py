@@ -45,7 +45,7 @@ async def _decide() -> Run:
 
 async def _admit() -> Run:
     world = Limited()
-    gate, body, call = world.plane.gate, read(SMALL), begin()
+    gate, body, call = world.plane.gate, read(SMALL), begin(0.0)
     await gate.authenticate(call, world.exchange(SMALL))
     numbers = itertools.count()
 
@@ -62,7 +62,7 @@ async def _admit() -> Run:
 
 async def _refuse() -> Run:
     world = Limited(Limits(rpm=1, tpm=1_000_000))
-    gate, body, call = world.plane.gate, read(SMALL), begin()
+    gate, body, call = world.plane.gate, read(SMALL), begin(0.0)
     await gate.authenticate(call, world.exchange(SMALL))
     await gate.admit(call, body, ENDPOINTS[0], 0.0)
     call.id = "another"

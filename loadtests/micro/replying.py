@@ -75,7 +75,7 @@ async def _write() -> Run:
 
 
 async def _refuse() -> Run:
-    edge, call = _Edge(), begin()
+    edge, call = _Edge(), begin(0.0)
     gauges = (await admitted()).gauges
     call.decision = Decision(Answer.REFUSED, gauges, gauges[0].claim, 250_000)
     refusal = LimitRequests("workspace llm-2 m", retry_after_ms=250)
@@ -93,7 +93,7 @@ async def _refuse() -> Run:
 
 async def _finished(world: Limited) -> Call:
     """A call that was answered and has yet to be settled."""
-    call = begin()
+    call = begin(0.0)
     await world.plane.gate.authenticate(call, world.exchange(SMALL))
     call.decision, call.model = await admitted(), world.catalogue.model(MODEL)
     call.endpoint, call.body_bytes, call.status = "chat.completions", len(SMALL), 200

@@ -113,6 +113,28 @@ def test_open_secret_files_are_warned_of(tmp_path: Path) -> None:
     assert secret_files.obtain(settings) == (before, [f"others can read {token}; run: chmod 600 {token}"])
 
 
+def test_secrets_in_files_that_are_named(tmp_path: Path) -> None:
+    """Gateways whose settings name the same files share the secrets that the first makes; one that is set counts before."""
+    shared = {"GATEWAY_KEY_PEPPER_FILE": str(tmp_path / "pepper"), "GATEWAY_ADMIN_TOKEN_FILE": str(tmp_path / "token")}
+    one, _ = secret_files.obtain(load({"GATEWAY_DATA_DIR": str(tmp_path / "one"), **shared}, None))
+    assert mode(tmp_path / "pepper") == 0o600
+    assert one.key_pepper == (tmp_path / "pepper").read_bytes().strip()
+    (tmp_path / "pepper").chmod(0o440)  # as an orchestrator mounts it
+    other = load({"GATEWAY_DATA_DIR": str(tmp_path / "other"), **shared}, None)
+    assert secret_files.obtain(other) == (one, [])
+    assert secret_files.admin_token(other) == one.admin_token
+    assert not (tmp_path / "other").exists()
+    given = load({**shared, "GATEWAY_KEY_PEPPER": "the-pepper-of-the-settings"}, None)
+    assert secret_files.key_pepper(given) == "the-pepper-of-the-settings"
+
+
+def test_a_secret_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    """Where the file's folder is missing, the message names the file and both ways out."""
+    settings = load({"GATEWAY_DATA_DIR": str(tmp_path), "GATEWAY_KEY_PEPPER_FILE": str(tmp_path / "no" / "pepper")}, None)
+    with pytest.raises(Failure, match=r"no/pepper cannot be made.* GATEWAY_KEY_PEPPER or GATEWAY_KEY_PEPPER_FILE"):
+        secret_files.obtain(settings)
+
+
 @pytest.mark.parametrize("content", [b"", b"\n", b"two words\n", b"\xff\xfe\n"])
 def test_unusable_secret_files_are_never_overwritten(tmp_path: Path, content: bytes) -> None:
     """A damaged secret stops the start and stays as it is: a new pepper in its place would end every key."""

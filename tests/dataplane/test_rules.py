@@ -50,7 +50,7 @@ def test_the_rules_name_every_field_that_is_dropped_or_written() -> None:
 def test_the_rules_are_numbered_through() -> None:
     """Rules are referred to by number."""
     numbers = [int(number) for number in re.findall(r"^(\d+)\. ", _RULES, re.MULTILINE)]
-    assert numbers == list(range(1, 20))
+    assert numbers == list(range(1, 21))
 
 
 async def test_what_no_rule_names_passes_up() -> None:
@@ -61,7 +61,7 @@ async def test_what_no_rule_names_passes_up() -> None:
         await w.call(_ODD_BODY, *dropped, *_ODD_FIELDS)
         (sent,) = w.upstreams.sent
         assert sent.body == _ODD_BODY
-        assert sent.headers == [*_ODD_FIELDS, *_WRITTEN_UP]
+        assert sent.headers == [*_ODD_FIELDS, *_WRITTEN_UP, (b"x-request-id", w.ledger.only.call_id.encode())]
         assert sent.path == "/chat/completions"
 
 

@@ -259,7 +259,8 @@ class _Lane:
                     encode([entry])
                 except (ValueError, OverflowError):
                     self._ledger.refused += 1
-                    _log.exception("the ledger entry of call %s cannot be stored and is lost", entry.call_id)
+                    known = {"request_id": entry.call_id}
+                    _log.exception("the ledger entry of call %s cannot be stored and is lost", entry.call_id, extra=known)
                 else:
                     good.append(entry)
         if not good:

@@ -39,7 +39,9 @@ async def store(engine: AsyncEngine, entries: Sequence[Entry]) -> Stored:
         if not is_bad_value(error):
             raise
         if len(entries) == 1:
-            _log.exception("the ledger entry of call %s cannot be stored", entries[0].call_id)
+            _log.exception(
+                "the ledger entry of call %s cannot be stored", entries[0].call_id, extra={"request_id": entries[0].call_id}
+            )
             return Stored(0, entries)
     half = len(entries) // 2
     return await store(engine, entries[:half]) + await store(engine, entries[half:])

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.cli import main
 from gateway.config import Settings
-from gateway.control.health import health_routes
+from gateway.control.health import Access, health_routes
 from tests.deploy.helm.conftest import Render
 from tests.deploy.helm.manifests import selects
 from tests.deploy.helm.value_sets import AUTOSCALED, CUSTOM_METRIC, EVERYTHING, INGRESS, MINIMAL, ONE_POD, SETS, Values
@@ -59,7 +59,7 @@ def test_probes_ask_for_what_there_is(render: Render, values: Values) -> None:
     async def fine() -> list[str]:
         return []
 
-    served = {route.path for route in health_routes(problems=fine, metrics=bytes, admin_token="x")}  # type: ignore[attr-defined]
+    served = {route.path for route in health_routes(problems=fine, metrics=bytes, access=Access(()))}  # type: ignore[attr-defined]
     container = render(values).container()
     asked = {name: container[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")}
     assert {probe["port"] for probe in asked.values()} == {container["ports"][0]["name"]}
