@@ -19,6 +19,17 @@ from gateway.ops.top import Top
 
 STEPS = ("authenticate", "read", "admit", "prepare", "upstream", "relay")
 """A call's way, each step from the end of the one before it. The step in which a call ended lasts until its end."""
+OUTCOMES = (
+    "ok",
+    "refused",
+    "upstream_error",
+    "upstream_broke",
+    "client_gone",
+    "key_cut",
+    "gateway_stopped",
+    "internal_error",
+)
+"""How calls end. Each is shown from the start, so that the first of its kind is seen as an increase."""
 OPERATIONS = {"chat.completions": "chat", "completions": "text_completion", "embeddings": "embeddings"}
 """What OpenTelemetry calls the endpoints."""
 PROVIDER = "openai_compatible"
@@ -67,7 +78,7 @@ class Observer:
         self._models: set[str] = set()
         self._ended: list[Call] = []
         self._calls: defaultdict[tuple[str, ...], float] = defaultdict(float)
-        self._outcomes: defaultdict[tuple[str, ...], float] = defaultdict(float)
+        self._outcomes: defaultdict[tuple[str, ...], float] = defaultdict(float, {(outcome,): 0.0 for outcome in OUTCOMES})
         self._fills = Fills(top)
         self._tops = _tops(top)
         self._gen_ai = _gen_ai()
