@@ -38,42 +38,12 @@ OWN_VARIABLES = {
 """Variables that the chart sets itself, which `extraEnv` must not."""
 _ADDRESS = "an address such as"
 
-PENDING = [
-    Known(
-        "metrics.allow_networks",
-        "GATEWAY_METRICS_ALLOW_NETWORKS",
-        default="",
-        unit="",
-        description="Networks that may read `/metrics` without a token, besides loopback.",
-        expects="addresses and networks separated by commas, such as 10.0.0.0/8,127.0.0.1",
-        quotable=True,
-    ),
-    Known(
-        "metrics.token",
-        "GATEWAY_METRICS_TOKEN",
-        default="",
-        unit="",
-        description="The bearer token of `/metrics`.",
-        expects="a long random text without blanks",
-        quotable=False,
-    ),
-]
-"""Settings that are on their way. Once the gateway has them, this list and its uses go, and the schema is written anew."""
-
-
 _KINDS: dict[str, dict[str, Any]] = {
     "a size from": {"type": ["integer", "string"], "minimum": 1, "pattern": "^[0-9]+ ?(B|KiB|MiB|GiB|kB|KB|MB|GB)?$"},
     "true or false": {"type": "boolean"},
     _ADDRESS: {"type": "string", "pattern": "^https?://[^@\\s]+$"},
     "addresses and networks": {"type": ["string", "array"], "items": {"type": "string"}},
 }
-
-
-def settings() -> list[Known]:
-    """The gateway's settings, and those on their way."""
-    known = known_settings()
-    names = {setting.key for setting in known}
-    return known + [setting for setting in PENDING if setting.key not in names]
 
 
 def is_secret(setting: Known) -> bool:
@@ -89,7 +59,7 @@ def in_config(setting: Known) -> bool:
 def config_schema() -> dict[str, Any]:
     """The JSON schema of `config`: tables and keys of gateway.toml, each with what it takes; anything else is refused."""
     tables: dict[str, dict[str, Any]] = {}
-    for setting in filter(in_config, settings()):
+    for setting in filter(in_config, known_settings()):
         table, _, key = setting.key.partition(".")
         tables.setdefault(table, {})[key] = {"description": setting.description, **_kind(setting.expects)}
     return {
@@ -121,7 +91,7 @@ def _kind(expects: str) -> dict[str, Any]:
 
 def variable_schema() -> list[dict[str, Any]]:
     """What holds of a variable of `extraEnv`: the chart's own are refused, and a secret comes from elsewhere."""
-    secrets = sorted({setting.env for setting in settings() if is_secret(setting)} - OWN_VARIABLES)
+    secrets = sorted({setting.env for setting in known_settings() if is_secret(setting)} - OWN_VARIABLES)
     return [
         {"properties": {"name": {"not": {"enum": sorted(OWN_VARIABLES)}}}},
         {"if": {"properties": {"name": {"enum": secrets}}}, "then": {"required": ["valueFrom"], "properties": {"value": False}}},

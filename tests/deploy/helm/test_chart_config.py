@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.config import OTHER_NAMES, Settings, known_settings, load, unknown_names, upstreams_of
-from tests.deploy.helm.config_schema import OWN_VARIABLES, PENDING, is_secret, settings
+from tests.deploy.helm.config_schema import OWN_VARIABLES, is_secret
 from tests.deploy.helm.conftest import Render
 from tests.deploy.helm.value_sets import EVERYTHING, MINIMAL, SETS, SEVERAL_SECRETS, Values
 from tests.support.helm import Chart, Refused
@@ -18,14 +18,12 @@ STAND_INS = {
     "GATEWAY_MIGRATE_DATABASE_URL": "postgresql://owner:s3cret@postgres/gateway",
     "GATEWAY_REDIS_URL": "redis://:s3cret@redis:6379/0",
 }
-ON_THEIR_WAY = {setting.env for setting in PENDING} - {setting.env for setting in known_settings()}
 
 
 def as_in_the_pod(render: Render, values: Values, component: str = "gateway") -> dict[str, str]:
     """The environment of a container, each secret with some value that it could have."""
     variables = render(values).env(component)
-    env = {name: value if isinstance(value, str) else STAND_INS.get(name, "x" * 32) for name, value in variables.items()}
-    return {name: value for name, value in env.items() if name not in ON_THEIR_WAY}
+    return {name: value if isinstance(value, str) else STAND_INS.get(name, "x" * 32) for name, value in variables.items()}
 
 
 def loaded(render: Render, values: Values, folder: Path) -> Settings:
@@ -51,7 +49,7 @@ def test_the_gateway_takes_its_settings(render: Render, values: Values, tmp_path
 @EVERY_SET
 def test_every_variable_is_a_setting(render: Render, values: Values) -> None:
     """Each variable of the gateway's in any pod is a setting that it has, so that none goes unread."""
-    known = {setting.env for setting in settings()} | set(OTHER_NAMES)
+    known = {setting.env for setting in known_settings()} | set(OTHER_NAMES)
     for component, _ in render(values).pods():
         if component == "test":
             continue
@@ -134,7 +132,7 @@ def test_secrets_are_found(render: Render) -> None:
 @EVERY_SET
 def test_no_secret_can_be_read(render: Render, values: Values) -> None:
     """A setting that is a secret comes from a Secret alone, in every pod: it stands in no ConfigMap and as no variable's text."""
-    secret = [setting for setting in settings() if is_secret(setting)]
+    secret = [setting for setting in known_settings() if is_secret(setting)]
     config = render(values).config
     for setting in secret:
         table, _, key = setting.key.partition(".")

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.helm.config_schema import SCHEMA, config_schema, in_config, is_secret, settings, variable_schema
+from gateway.config import known_settings
+from tests.deploy.helm.config_schema import SCHEMA, config_schema, in_config, is_secret, variable_schema
 from tests.deploy.helm.value_sets import MINIMAL, Values
 from tests.support.helm import Chart, Refused
 from tests.support.processes import ROOT
@@ -26,7 +27,7 @@ def test_the_schema_knows_the_settings() -> None:
 
 def test_the_schema_keeps_secrets_out() -> None:
     """No secret has a place in `config`, and the schema knows those that `extraEnv` takes from a Secret alone."""
-    secret = [setting for setting in settings() if is_secret(setting)]
+    secret = [setting for setting in known_settings() if is_secret(setting)]
     tables = schema()["properties"]["config"]["properties"]
     for setting in secret:
         table, _, key = setting.key.partition(".")
@@ -125,5 +126,5 @@ def test_values_that_do_not_go_together_are_refused(chart: Chart, values: Values
 
 def test_settings_have_one_place() -> None:
     """Each setting is one of `config`, or a secret, or among the few that the chart has another place for."""
-    elsewhere = {setting.key for setting in settings() if setting.env and not is_secret(setting) and not in_config(setting)}
+    elsewhere = {setting.key for setting in known_settings() if setting.env and not is_secret(setting) and not in_config(setting)}
     assert {key for key in elsewhere if not key.endswith("_file")} == {"storage.data_dir", "upstream.base_url", "upstream.models"}
