@@ -10,7 +10,7 @@ import pytest
 
 from gateway.commands import folder, secret_files
 from gateway.commands.output import Failure
-from gateway.config import load
+from gateway.config import ConfigError, load
 
 PROCESSES = 4
 
@@ -102,6 +102,26 @@ def test_secrets_that_are_set_make_no_file(tmp_path: Path) -> None:
     assert (secrets.admin_token, secrets.key_pepper) == ("the-token", b"the-pepper")
     assert list(tmp_path.iterdir()) == []
     assert "the-" not in repr(secrets)
+
+
+def test_the_token_of_metrics_comes_from_the_settings_or_a_file(tmp_path: Path) -> None:
+    """It is set or stands in a file, which is never made; there may be none; a file that cannot be read stops the start."""
+    env = {"GATEWAY_DATA_DIR": str(tmp_path)}
+    assert secret_files.obtain(load(env, None))[0].metrics_token == ""
+    secrets, warnings = secret_files.obtain(load(env | {"GATEWAY_METRICS_TOKEN": "short"}, None))
+    assert (secrets.metrics_token, len(warnings)) == ("short", 1)
+    file = tmp_path / "token"
+    named = load(env | {"GATEWAY_METRICS_TOKEN_FILE": str(file)}, None)
+    with pytest.raises(Failure, match="cannot be read"):
+        secret_files.obtain(named)
+    file.write_text("of-the-file\n")
+    file.chmod(0o644)
+    secrets, warnings = secret_files.obtain(named)
+    assert secrets.metrics_token == "of-the-file"
+    assert warnings == [f"others can read {file}; run: chmod 600 {file}"]
+    assert "of-the-file" not in repr(secrets)
+    with pytest.raises(ConfigError, match="both set"):
+        load(env | {"GATEWAY_METRICS_TOKEN_FILE": str(file), "GATEWAY_METRICS_TOKEN": "x"}, None)
 
 
 def test_open_secret_files_are_warned_of(tmp_path: Path) -> None:

@@ -124,3 +124,20 @@ async def test_any_history() -> None:
         for batch in (*under_way, backlog.take(1000)):
             backlog.done(batch)
         await asyncio.gather(*(waiter for _, waiter in waiters))
+
+
+def test_the_age_of_the_oldest() -> None:
+    """The oldest is the first that is not stored, whether a batch holds it or not; its age counts from its call's end."""
+    backlog = Backlog(10, "the database")
+    assert backlog.oldest is None
+    for number in range(4):
+        backlog.append(entry(call_id=f"{number}", at=1000 * number, duration_ms=7))
+    assert backlog.oldest == 7
+    first, second = backlog.take(1), backlog.take(1)
+    assert backlog.oldest == 7
+    backlog.done(first)
+    assert backlog.oldest == 1007
+    backlog.done(second)
+    assert backlog.oldest == 2007
+    backlog.done(backlog.take(2))
+    assert backlog.oldest is None

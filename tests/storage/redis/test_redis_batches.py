@@ -31,6 +31,9 @@ async def test_a_large_turn_is_split(redis_server: RedisServer) -> None:
         (node,) = store.nodes()
         assert (node.batches, node.items, node.failures) == (5, 300, 0)
         assert node.seconds > 0
+        sizes, times = store.batches.items, store.batches.seconds
+        assert (sizes.count, sizes.sum, sizes.counts[sizes.bounds.index(64)]) == (5, 300, 5)
+        assert (times.count, times.sum) == (5, node.seconds)
 
 
 async def test_at_most_four_calls_are_under_way(redis_server: RedisServer) -> None:

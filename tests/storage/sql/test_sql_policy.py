@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from gateway.storage.sql.engine import AsyncConnection, AsyncEngine, writing
+from gateway.storage.sql.engine import AsyncConnection, AsyncEngine, StorageUnavailable, create_engine, writing
 from gateway.storage.sql.policy import NotYetInForce, Policy, UnknownAccount
 from gateway.storage.sql.tables import accounts, catalogue, workspaces
 from tests.storage.sql.rows import add_account, add_workspace, rows
+from tests.support.processes import free_port
 
 
 class Epochs:
@@ -239,3 +240,46 @@ async def test_an_account_made_during_a_change_of_the_catalogue(engine: AsyncEng
         assert len(await _epochs(engine)) == 2
     await making
     assert len(await _epochs(engine)) == 3
+
+
+async def test_how_long_a_change_took_to_hold(policy: Policy, epochs: Epochs) -> None:
+    """From the commit until it is in force; of a change that was not in time it is told once the sweeper put it there."""
+    epochs.go_on.clear()
+
+    async def change() -> None:
+        async with policy.change("acc-1"):
+            pass
+
+    changing = asyncio.create_task(change())
+    await epochs.called.wait()
+    await asyncio.sleep(0.1)
+    epochs.go_on.set()
+    await changing
+    held = policy.held.of()
+    assert (held.count, 0.1 <= held.sum < 5) == (1, True)
+    epochs.fault = OSError("away")
+    for account in ("acc-1", "acc-2"):
+        with pytest.raises(NotYetInForce):
+            async with policy.change(account):
+                pass
+    assert held.count == 1
+    epochs.fault = None
+    await asyncio.sleep(0.1)
+    assert await policy.sweep() == 2
+    assert (held.count, held.sum >= 0.3) == (3, True)
+    assert await policy.sweep() == 0
+    assert held.count == 3
+
+
+async def test_the_sweep_tells_whether_the_database_answers(engine: AsyncEngine, epochs: Epochs) -> None:
+    """A sweep that cannot read says so, until one can."""
+    away = create_engine(f"postgresql+asyncpg://nobody@127.0.0.1:{free_port()}/none", connect_seconds=1)
+    policy = Policy(away, epochs)
+    assert policy.reached
+    with pytest.raises(StorageUnavailable):
+        await policy.sweep()
+    assert not policy.reached
+    policy._engine = engine
+    await policy.sweep()
+    assert policy.reached
+    await away.dispose()
