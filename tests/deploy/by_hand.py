@@ -134,7 +134,7 @@ class Builder:
         registry = {name: value for name, value in os.environ.items() if name.startswith("PIP_") or "proxy" in name.lower()}
         env = {**registry, **image.env, "ROOT": str(folder / "root"), "OVERLAY": overlay, "HOME": "/root"}
         command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "/bin/sh", "-c", script]
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=100, check=False)
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=240, check=False)
         assert done.returncode == 0, f"{each.rest}\n{done.stdout}{done.stderr}"
 
     def _copy(self, each: Instruction, image: Image) -> None:

@@ -140,7 +140,9 @@ class Stack:
             migrated = self.command("migrate", *self.services["migrate"]["command"])
             assert migrated.returncode == 0, migrated.stderr
             self.slow_port = free_port()
-            self.json("gateway-1", "upstreams", "add", f"http://127.0.0.1:{self.slow_port}/v1", "--models", "slow")
+            self.json(
+                "gateway-1", "upstreams", "add", f"http://127.0.0.1:{self.slow_port}/v1", "--models", "slow", "--name", "slow"
+            )
             for name in self._ports:
                 self.gateways[name] = self.started(name)
             stack.callback(self._end)

@@ -19,7 +19,7 @@ from tests.deploy.dockerfile import expanded, ignored, patterns, stages
 from tests.support.processes import ROOT
 from tests.support.programs import program
 
-pytestmark = pytest.mark.xdist_group("image")
+pytestmark = [pytest.mark.xdist_group("image"), pytest.mark.timeout(300)]  # the first test waits for the image
 
 STAGES = stages((ROOT / "Dockerfile").read_text(encoding="utf-8"))
 IGNORED = patterns(ROOT / ".dockerignore")
