@@ -83,3 +83,14 @@ def test_nothing_is_named_where_nothing_may_be() -> None:
     top.add(["a", "b"])
     assert scraped(top).series == {("x_calls_total", frozenset({("workspace", "other")}))}
     assert scraped(top).total("x_calls_total") == 2
+
+
+def test_whom_only_a_process_that_ended_named_is_no_longer_shown() -> None:
+    """Its names go with it, what it counted of all others stays, and whoever else names one goes on from both counts."""
+    time = Time()
+    ended, running = (Top("x_calls", "X.", "workspace", 2, clock=time) for _ in range(2))
+    ended.add(["a", "b"])
+    running.add(["b"])
+    seen = Scraped(rendered(merged([lasting([ended.family()]), [running.family()]])))
+    assert seen.value("x_calls_total", workspace="b") == 2
+    assert {dict(labels)["workspace"] for _, labels in seen.series} == {"b", "other"}
