@@ -129,7 +129,7 @@ async def test_any_history() -> None:
 def test_the_age_of_the_oldest() -> None:
     """The oldest is the first that is not stored, whether a batch holds it or not; its age counts from its call's end."""
     backlog = Backlog(10, "the database")
-    assert backlog.oldest is None
+    assert [backlog.oldest] == [None]
     for number in range(4):
         backlog.append(entry(call_id=f"{number}", at=1000 * number, duration_ms=7))
     assert backlog.oldest == 7

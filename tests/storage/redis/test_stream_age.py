@@ -1,6 +1,7 @@
 """How old the oldest ledger entry in the streams is."""
 
 import asyncio
+from typing import Any
 
 from redis.asyncio import Redis
 
@@ -20,7 +21,7 @@ async def test_the_oldest_message_of_all_streams_counts(redis_server: RedisServe
     try:
         await age.look()
         assert age.seconds == 0
-        message = {FIELD: encode([entry()])}
+        message: Any = {FIELD: encode([entry()])}
         first = await client.xadd(streams.names[1], message)
         await asyncio.sleep(0.3)
         await client.xadd(streams.names[2], message)
