@@ -9,10 +9,10 @@ ARG PYTHON_IMAGE=python:3.11.15-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
 WORKDIR /src
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_CACHE_DIR=/cache
 
 COPY requirements-build.lock requirements.lock ./
-RUN --mount=type=cache,target=/root/.cache/pip \
+RUN --mount=type=cache,target=/cache \
     python -m venv /tools \
  && /tools/bin/python -m pip install --quiet --require-hashes --only-binary :all: -r requirements-build.lock \
  && python -m venv --without-pip /opt/gateway \
