@@ -53,10 +53,12 @@ async def _to(address: _Address, origin: Origin, factory: Callable[[], _Made], c
     loop = asyncio.get_running_loop()
     server_hostname = origin.host if context is not None else None
     try:
-        _, connected = await loop.create_connection(protocol, host, port, ssl=context, server_hostname=server_hostname)
+        transport, connected = await loop.create_connection(protocol, host, port, ssl=context, server_hostname=server_hostname)
     except BaseException:
         _close(made)
         raise
+    # A request leaves when it is written: uvloop would keep it until all that is ready in this turn of its loop has been done.
+    transport.set_write_buffer_limits(high=0)
     return connected
 
 
