@@ -4,6 +4,7 @@ import shutil
 import signal
 import tempfile
 import warnings
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
@@ -99,7 +100,8 @@ class PostgresServer:
         first = self._psutil.Process(self.pid)
         first.send_signal(number)  # stopped first, it starts no further process
         for child in first.children(recursive=True):
-            child.send_signal(number)
+            with suppress(self._psutil.NoSuchProcess):  # it ended of itself meanwhile
+                child.send_signal(number)
 
     def close(self) -> None:
         if self._server is not None and self.runs:
