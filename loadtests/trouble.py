@@ -153,7 +153,7 @@ async def trouble(**env: str) -> AsyncIterator[Trouble]:
     upstream = ScriptedUpstream(SLOW)
     upstream.delay = _USUAL_DELAY
     async with upstream.running():
-        shared = SharedProfile(1, GATEWAY_LIMITS_REDIS_TIMEOUT_MS="50", **env)
+        shared = SharedProfile(1, GATEWAY_LIMITS_REDIS_TIMEOUT_MS="200", **env)
         await asyncio.to_thread(shared.__enter__)
         try:
             ran = Trouble(shared.gateways[0], shared, upstream)
