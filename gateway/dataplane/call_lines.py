@@ -53,7 +53,9 @@ def fields(call: Call, now: float) -> dict[str, object]:
         found["ttft_ms"] = _ms(call.first_byte - call.started)
     if call.trace is not None and call.trace.sampled:
         found["trace_id"] = f"{call.trace.trace_id:032x}"
-    return found | {"duration_ms": _ms(total), "overhead_ms": _ms(max(0.0, total - call.upstream_seconds - call.client_seconds))}
+    # As `gateway_overhead_seconds` counts it.
+    own = total - call.upstream_seconds - call.client_seconds - call.waited_seconds
+    return found | {"duration_ms": _ms(total), "overhead_ms": _ms(max(0.0, own))}
 
 
 def _ms(seconds: float) -> float:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dataplane.call_lines import CallLines, is_sampled
+from gateway.dataplane.call import begin
+from gateway.dataplane.call_lines import CallLines, fields, is_sampled
 from gateway.dataplane.ended import Observers
 from gateway.domain.ids import call_id
 from gateway.ops.logs import FIELDS, formatter
@@ -136,6 +137,14 @@ def test_a_share_is_that_share() -> None:
     """A tenth is a tenth, within what chance allows."""
     found = sum(is_sampled(call_id(1), 0.1) for _ in range(20_000))
     assert 1750 < found < 2250
+
+
+def test_own_overhead_is_without_all_waits() -> None:
+    """What a call waited for its upstream, its client, and for room that it asked to wait for is no overhead of ours."""
+    call = begin(100.0)
+    call.upstream_seconds, call.client_seconds, call.waited_seconds = 4.0, 2.0, 1.0
+    said = fields(call, 107.5)
+    assert (said["duration_ms"], said["overhead_ms"]) == (7500.0, 500.0)
 
 
 def test_each_field_of_the_line_may_pass() -> None:
