@@ -5,6 +5,7 @@ have in common, and their times subtracted, sorted into buckets and summed by lo
 a third of what a dozen histograms cost one by one.
 """
 
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -17,6 +18,7 @@ from gateway.ops.histograms import FINE, LONG, Histogram, Histograms
 from gateway.ops.snapshots import OTHER, Family, counter
 from gateway.ops.top import Top
 
+_log = logging.getLogger(__name__)
 STEPS = ("authenticate", "read", "admit", "prepare", "upstream", "relay")
 """A call's way, each step from the end of the one before it. The step in which a call ended lasts until its end."""
 OUTCOMES = (
@@ -88,12 +90,15 @@ class Observer:
         self._own = _own()
 
     def ended(self, call: Call) -> None:
-        """A call came to its end, now."""
+        """A call came to its end, now. Raises nothing: the call is over, and its reply was right."""
         call.ended_at = time.monotonic()
         ended = self._ended
         ended.append(call)
         if len(ended) >= _AT_ONCE:
-            self.look()
+            try:
+                self.look()
+            except Exception:  # noqa: BLE001 — whatever is wrong with what is told of calls, calls go on
+                _log.exception("what %d calls were is in no metric", len(ended))
 
     def gaps(self, call: Call) -> Histogram:
         """The histogram of the times between the parts of a stream, for whoever relays it."""

@@ -4,8 +4,11 @@ import asyncio
 import time
 from dataclasses import replace
 
+import pytest
+
 from gateway.dataplane.admit import OpenAtOnce
-from gateway.dataplane.observe import STEPS
+from gateway.dataplane.call import begin
+from gateway.dataplane.observe import STEPS, Observer
 from gateway.domain.credentials import KeyKind, generate
 from gateway.domain.grants import Limits
 from tests.dataplane.world import ACCOUNT, DONE, MODEL, PEPPER, World, chunk, completion, events, world
@@ -16,6 +19,20 @@ _GEN_AI = {"gen_ai_operation_name": "chat", "gen_ai_provider_name": "openai_comp
 
 def scraped(w: World) -> Scraped:
     return Scraped(w.metrics.render())
+
+
+def test_a_fault_in_the_metrics_hurts_no_call(caplog: pytest.LogCaptureFixture) -> None:
+    """Where calls cannot be looked at, that is logged, and the call that ended last ends as any other."""
+
+    def broken(_name: str) -> bool:
+        raise RuntimeError("the catalogue is broken")
+
+    observer = Observer(broken, top=1)
+    for _ in range(200):
+        call = begin(time.monotonic())
+        call.asked = MODEL
+        observer.ended(call)
+    assert "in no metric" in caplog.text
 
 
 async def test_calls_are_told_by_model_status_and_reason() -> None:
